@@ -1,0 +1,62 @@
+"""Reports: what a scan writes, one module a format."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fakescan.records import FakescanError
+from fakescan.reports.csv import CsvReport
+from fakescan.reports.json import JsonReport
+from fakescan.reports.jsonl import JsonLinesReport
+from fakescan.reports.record import to_record
+from fakescan.reports.report import Report, ReportHeader, TextReport
+from fakescan.reports.summary import Summary
+
+__all__ = [
+    "REPORT_FORMATS",
+    "Report",
+    "ReportHeader",
+    "Summary",
+    "check_report_path",
+    "open_report",
+    "to_record",
+]
+
+REPORT_FORMATS: dict[str, type[TextReport]] = {
+    ".csv": CsvReport,
+    ".json": JsonReport,
+    ".jsonl": JsonLinesReport,
+}
+"""The formats by the suffix of a report's name."""
+
+
+def open_report(path: Path, header: ReportHeader, summary: Summary) -> Report:
+    """The report that the path's suffix asks for; entering it creates its file.
+
+    `summary` counts the same findings, which the caller adds to it; a report that ends with it
+    reads it when left. Raises FakescanError for a suffix that no format has.
+    """
+    return _find_format(path)(path, header, summary)
+
+
+def check_report_path(path: Path) -> None:
+    """Raise FakescanError if no report could be written there, before a long scan finds out."""
+    _find_format(path)
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise FakescanError(f"The report {path} is a folder; name a file in it.")
+    if not target.parent.is_dir():
+        raise FakescanError(f"The report's folder {path.parent} doesn't exist; create it first.")
+    if target.exists() and not target.is_file():
+        raise FakescanError(f"The report {path} is a pipe or device; name a regular file.")
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise FakescanError(f"The report {path} can't be written; its place is read-only.")
+
+
+def _find_format(path: Path) -> type[TextReport]:
+    report_format = REPORT_FORMATS.get(path.suffix.lower())
+    if report_format is None:
+        known = ", ".join(REPORT_FORMATS)
+        raise FakescanError(f"The report {path} needs one of the suffixes {known}.")
+    return report_format
