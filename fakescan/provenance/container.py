@@ -23,12 +23,12 @@ def read_metadata(data: bytes, media_type: str) -> Metadata:
             gif.walk(data, metadata)
         case "image/heic" | "image/heif" | "image/avif" | "image/x-canon-cr3":
             isobmff.walk(data, metadata)
-        case "image/tiff" | "image/x-panasonic-rw2" | "image/x-olympus-orf":
-            tiff.walk(data, 0, len(data), metadata)
         case "image/x-fuji-raf":
             # Fujifilm's RAF holds a whole JPEG with the metadata; its address stands at 84.
             start = int.from_bytes(data[84:88], "big")
             jpeg.walk(data, metadata, start)
+        case _ if data[:2] in {b"II", b"MM"}:  # TIFF, and the camera RAW formats built on it
+            tiff.walk(data, 0, len(data), metadata)
         case _:
-            pass
+            pass  # BMP has no room for metadata
     return metadata

@@ -25,6 +25,7 @@ _MAX_DEPTH = 4  # SwarmUI and NovelAI nest once, InvokeAI 2 twice
 _MAX_HOPS = 8
 _TEXT_INPUTS = (
     "text",
+    "Text",
     "positive",
     "prompt",
     "conditioning",
@@ -88,10 +89,10 @@ def _search(value: object, depth: int) -> str | None:
 
 def _positive_text(graph: object) -> str | None:
     """The text that a ComfyUI graph feeds its sampler, else its first encoded text."""
+    if isinstance(graph, dict) and isinstance(graph.get("prompt"), dict):
+        graph = graph["prompt"]
     if not isinstance(graph, dict):
         return None
-    if isinstance(graph.get("prompt"), dict):
-        graph = graph["prompt"]
     nodes = {key: node for key, node in graph.items() if isinstance(node, dict)}
     for node in nodes.values():
         found = _follow(nodes, _inputs(node).get("positive"))

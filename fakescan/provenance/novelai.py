@@ -1,0 +1,86 @@
+"""NovelAI's signature over pixels and settings: the one generator's proof that is not C2PA.
+
+github.com/NovelAI/novelai-image-metadata publishes key and layout: Ed25519 over the RGB bytes
+followed by the comment as JSON, as Python writes it, without its `signed_hash`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from fakescan.provenance.container import read_metadata
+from fakescan.provenance.metadata import Field
+from fakescan.records import DecodedImage, Evidence, Says, Tier
+
+_PUBLIC_KEY = "Y2JcQAOhLwzwSDUJPNgL04nS0Tbqm7cSRc4xk0vRMic="
+_FIELDS = frozenset({("png_text", "Comment"), ("exif", "UserComment")})
+_MEDIA_TYPES = frozenset({"image/png", "image/webp"})  # what NovelAI delivers
+
+
+def read_signature(image: DecodedImage, stealth_texts: list[str]) -> Evidence | None:
+    """Proof that NovelAI made exactly these pixels; None where there is none, or it fails.
+
+    `stealth_texts` are the texts found in the pixels' lowest bits. Needs `cryptography`, which
+    the extra `c2pa` brings.
+    """
+    for field in _candidates(image, stealth_texts):
+        comment = _parse_comment(field.value)
+        signature = comment.pop("signed_hash", None)
+        if isinstance(signature, str) and _verify(image, comment, signature):
+            return Evidence(
+                signal="novelai_signature",
+                rule="novelai-signature",
+                says=Says.AI,
+                tier=Tier.PROOF,
+                source="NovelAI",
+                location=field.location,
+                offset=field.offset if field.offset >= 0 else None,
+                value=signature,
+            )
+    return None
+
+
+def _candidates(image: DecodedImage, stealth_texts: list[str]) -> Iterator[Field]:
+    for text in stealth_texts:
+        yield Field("pixel_lsb", "", "Pixels:alpha lowest bits", -1, text)
+    if image.media_type in _MEDIA_TYPES and b"signed_hash" in image.data:
+        for field in read_metadata(image.data, image.media_type).fields:
+            if (field.signal, field.name) in _FIELDS:
+                yield field
+
+
+def _parse_comment(text: str) -> dict[str, object]:
+    """The innermost comment: WebP and stealth texts wrap it once more."""
+    comment: dict[str, object] = {}
+    for _ in range(3):
+        try:
+            parsed = json.loads(text)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(parsed, dict):
+            break
+        comment = parsed
+        inner = parsed.get("Comment")
+        if not isinstance(inner, str):
+            break
+        text = inner
+    return comment
+
+
+def _verify(image: DecodedImage, comment: dict[str, object], signature: str) -> bool:
+    if find_spec("cryptography") is None:
+        return False
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(_PUBLIC_KEY))
+    message = image.pixels.tobytes() + json.dumps(comment).encode()
+    try:
+        key.verify(base64.b64decode(signature), message)
+    except (InvalidSignature, binascii.Error):
+        return False
+    return True
