@@ -29,6 +29,7 @@ def walk(data: bytes, metadata: Metadata) -> None:
         kind = data[position + 4 : position + 8]
         end = position + 12 + size
         if kind == b"IEND":
+            metadata.malformed |= end > len(data)
             trailer.read(data, end, len(data), metadata)
             return
         if kind == b"IDAT":

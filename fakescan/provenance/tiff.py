@@ -173,6 +173,8 @@ def decode_tag(tag: Tag) -> str:
 
 def _decode_user_comment(tag: Tag) -> str:
     code, text = tag.data[:8], tag.data[8:]
+    if not text:
+        return ""
     if code.startswith(b"UNICODE"):
         # Writers choose the byte order freely, so the text itself has to tell it: most characters
         # of a prompt are ASCII, with their zero byte first in big-endian.

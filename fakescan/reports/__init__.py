@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from fakescan.records import FakescanError
@@ -10,7 +11,7 @@ from fakescan.reports.csv import CsvReport
 from fakescan.reports.json import JsonReport
 from fakescan.reports.jsonl import JsonLinesReport
 from fakescan.reports.record import to_record
-from fakescan.reports.report import Report, ReportHeader, TextReport
+from fakescan.reports.report import Report, ReportHeader
 from fakescan.reports.summary import Summary
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "to_record",
 ]
 
-REPORT_FORMATS: dict[str, type[TextReport]] = {
+ReportFormat = Callable[[Path, ReportHeader, Summary], Report]
+
+REPORT_FORMATS: dict[str, ReportFormat] = {
     ".csv": CsvReport,
     ".json": JsonReport,
     ".jsonl": JsonLinesReport,
@@ -50,11 +53,13 @@ def check_report_path(path: Path) -> None:
         raise FakescanError(f"The report's folder {path.parent} doesn't exist; create it first.")
     if target.exists() and not target.is_file():
         raise FakescanError(f"The report {path} is a pipe or device; name a regular file.")
-    if not os.access(target if target.exists() else target.parent, os.W_OK):
+    if not os.access(target.parent, os.W_OK) or (
+        target.exists() and not os.access(target, os.W_OK)
+    ):
         raise FakescanError(f"The report {path} can't be written; its place is read-only.")
 
 
-def _find_format(path: Path) -> type[TextReport]:
+def _find_format(path: Path) -> ReportFormat:
     report_format = REPORT_FORMATS.get(path.suffix.lower())
     if report_format is None:
         known = ", ".join(REPORT_FORMATS)

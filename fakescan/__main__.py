@@ -1,0 +1,5 @@
+"""`python -m fakescan`."""
+
+from fakescan.cli import main
+
+main()

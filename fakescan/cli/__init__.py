@@ -1,0 +1,68 @@
+"""The command line: parse, call one function, print, exit."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from fakescan import __version__
+from fakescan.cli import evaluating, inspecting, listing, scanning, training
+from fakescan.records import ExitCode, FakescanError
+
+app = typer.Typer(
+    name="fakescan",
+    help="Tell AI-generated images from camera photographs, a folder at a time, with evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    # Rich's help costs a tenth of a second before anything else happens.
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if not asked:
+        return
+    from fakescan.weights import find_models, read_card
+
+    cards = [read_card(path.with_suffix(".json")) for path in find_models()]
+    models = ", ".join(f"{card.name} {card.version}" for card in cards)
+    typer.echo(f"fakescan {__version__} (models: {models or 'none'})")
+    raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print program and models."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("scan", epilog=scanning.EXIT_CODES)(scanning.scan)
+app.command("inspect")(inspecting.inspect)
+app.command("train")(training.train)
+app.command("evaluate")(evaluating.evaluate)
+app.command("models")(listing.models)
+
+
+def main() -> None:
+    """Run the program; the one place where a user's mistake becomes a line and an exit code."""
+    # Decoders warn of what hostile files hold; a row with a status says what a user needs.
+    warnings.filterwarnings("ignore", module="PIL")
+    try:
+        app()
+    except FakescanError as error:
+        print(f"fakescan: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(ExitCode.DID_NOT_RUN)
+    except KeyboardInterrupt:
+        print("fakescan: interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(ExitCode.INTERRUPTED)

@@ -1,0 +1,123 @@
+"""`fakescan inspect`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fakescan.cli.options import DeviceOption, JsonOption, ModelsOption
+from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, ExitCode, Status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fakescan.records import Finding, Provenance
+
+
+def inspect(
+    file: Annotated[str, typer.Argument(help="One picture.")],
+    model: ModelsOption = None,
+    device: DeviceOption = "auto",
+    max_fpr: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="As for scan.")
+    ] = DEFAULT_MAX_FALSE_POSITIVE_RATE,
+    json_output: JsonOption = False,
+) -> None:
+    """Show all that is known of one file, where every mark is, and why it was judged so."""
+    import json
+
+    from rich.console import Console
+
+    from fakescan.pipeline import ScanOptions, scan
+    from fakescan.reports import to_record
+
+    options = ScanOptions(
+        models=tuple(model or ()), device=device, max_false_positive_rate=max_fpr, workers=1
+    )
+    for finding in scan([file], options):
+        if json_output:
+            typer.echo(json.dumps(to_record(finding), indent=1, ensure_ascii=False))
+        else:
+            _print(finding, Console())
+        if finding.status != Status.OK:
+            raise typer.Exit(ExitCode.SOME_UNREADABLE)
+
+
+def _print(finding: Finding, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from fakescan.reports.terminal import make_printable
+
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in _facts(finding):
+        facts.add_row(name, Text(make_printable(value)))
+    console.print(facts)
+    evidence = finding.measurement.provenance.evidence
+    if not evidence:
+        console.print("\nNo mark of origin was found. That is evidence of nothing.")
+        return
+    table = Table("says", "trust", "rule", "where (exiftool's name @ byte)", "value")
+    for piece in evidence:
+        place = piece.location if piece.offset is None else f"{piece.location} @ {piece.offset}"
+        cells = (piece.says.value, piece.tier.value, piece.rule, place, piece.value)
+        table.add_row(*(Text(make_printable(cell), overflow="fold") for cell in cells))
+    console.print()
+    console.print(table)
+
+
+def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
+    measurement = finding.measurement
+    yield "file", finding.source.path
+    if finding.reason is None:
+        yield "status", measurement.status.sentence
+    if finding.verdict is not None and finding.reason is not None:
+        yield "verdict", f"{finding.verdict.value}: {finding.reason.sentence}"
+    if finding.score is not None and finding.model is not None:
+        yield "score", _describe_score(finding)
+    if finding.hints:
+        yield "hints", finding.hints
+    if measurement.width is not None:
+        shape = f"{measurement.width} x {measurement.height}, {measurement.media_type}"
+        yield "picture", shape
+    yield from _describe_provenance(measurement.provenance)
+    if measurement.sha256 is not None:
+        yield "SHA-256", measurement.sha256
+
+
+def _describe_score(finding: Finding) -> str:
+    model = finding.model
+    assert model is not None
+    output = model.output
+    by = f"{output.name} {output.version} ({output.backend}, {output.precision})"
+    text = f"{finding.score:.4f} by {by} on {len(output.crops)} windows"
+    if model.threshold_ai is None:
+        return f"{text}; uncalibrated"
+    return f"{text}; real up to {model.threshold_real}, ai from {model.threshold_ai}"
+
+
+def _describe_provenance(provenance: Provenance) -> Iterator[tuple[str, str]]:
+    yield "metadata", provenance.metadata_status.value
+    named = {
+        "generator": provenance.generator,
+        "generator version": provenance.generator_version,
+        "prompt": provenance.prompt,
+        "digital source type": provenance.digital_source_type,
+        "camera": " ".join(filter(None, (provenance.camera_make, provenance.camera_model))),
+        "lens": provenance.lens_model,
+        "taken": provenance.date_time_original,
+        "software": provenance.software,
+        "GPS": "yes" if provenance.has_gps else None,
+    }
+    yield from ((name, value) for name, value in named.items() if value)
+    if (credential := provenance.credential) is not None:
+        signer = credential.signer or "an unknown signer"
+        failures = ", ".join(credential.failure_codes) or "no failures"
+        yield "credential", f"{credential.validation_state}, {signer}; {failures}"
+        yield "trust list", credential.trust_list_date
+    for note in provenance.notes:
+        yield "note", note

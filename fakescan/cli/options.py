@@ -1,0 +1,21 @@
+"""Options that several commands share: one name and one sentence each."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fakescan.backends import BackendName, Precision
+
+BackendOption = Annotated[BackendName, typer.Option("--backend", help="Runtime of the network.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option("--precision", help="Arithmetic; by default fp32 on a CPU, fp16 on a GPU."),
+]
+ModelsOption = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="Name or .safetensors file of a model; may be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]

@@ -1,0 +1,244 @@
+"""`fakescan scan`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fakescan import __version__
+from fakescan.backends import BackendName
+from fakescan.cli.options import BackendOption, DeviceOption, ModelsOption, PrecisionOption
+from fakescan.records import (
+    DEFAULT_MAX_FALSE_POSITIVE_RATE,
+    DEFAULT_MAX_PIXELS,
+    ExitCode,
+    FakescanError,
+    Finding,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from tqdm import tqdm
+
+    from fakescan.pipeline import Scan, ScanOptions
+    from fakescan.reports import Report, Summary
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 --fail-on-ai and AI was found; 2 did not run;"
+    " 3 done, but some files were unreadable; 130 interrupted."
+)
+
+_STANDARD_INPUT = "-"
+
+
+def scan(
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Files and folders; - reads paths from standard input."),
+    ],
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(help="Write a report: FILE.csv, .json or .jsonl; may be repeated."),
+    ] = None,
+    json_lines: Annotated[
+        bool, typer.Option("--json", help="Write JSON Lines to standard output.")
+    ] = False,
+    model: ModelsOption = None,
+    backend: BackendOption = BackendName.AUTO,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 64,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads that read and decode; by default one a core, up to 16."),
+    ] = None,
+    crops: Annotated[int, typer.Option(min=1, max=64, help="Windows a picture, at most.")] = 8,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Pictures with more pixels are not decoded.")
+    ] = DEFAULT_MAX_PIXELS,
+    max_fpr: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.5,
+            help="Share of real pictures that may be called AI by their score.",
+        ),
+    ] = DEFAULT_MAX_FALSE_POSITIVE_RATE,
+    fail_on_ai: Annotated[bool, typer.Option(help="Exit with 1 if AI was found.")] = False,
+    hidden: Annotated[bool, typer.Option(help="Look at hidden files and folders too.")] = False,
+    follow_links: Annotated[bool, typer.Option(help="Enter linked folders.")] = False,
+    null_separated: Annotated[
+        bool, typer.Option("-0", help="Paths on standard input end in NUL, not at the line's end.")
+    ] = False,
+    rescan: Annotated[bool, typer.Option(help="Measure again what the store knows.")] = False,
+    store: Annotated[
+        Path | None, typer.Option(help="Where measurements are kept between scans.")
+    ] = None,
+    no_store: Annotated[
+        bool, typer.Option("--no-store", help="Keep nothing between scans.")
+    ] = False,
+) -> None:
+    """Scan files and folders, and say of each picture whether AI made it."""
+    from fakescan.pipeline import ScanOptions
+
+    reports = report or []
+    _check_reports(reports, paths)
+    options = ScanOptions(
+        models=tuple(model or ()),
+        backend=backend,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        workers=workers,
+        crops=crops,
+        max_pixels=max_pixels,
+        max_false_positive_rate=max_fpr,
+        hidden=hidden,
+        follow_links=follow_links,
+        excluded=tuple(os.path.realpath(path) for path in reports),
+        rescan=rescan,
+    )
+    summary = _scan(paths, options, reports, json_lines, null_separated, store, no_store)
+    if fail_on_ai and summary.verdicts[Verdict.AI] + summary.verdicts[Verdict.AI_EDIT]:
+        raise typer.Exit(ExitCode.FOUND_AI)
+    raise typer.Exit(ExitCode.SOME_UNREADABLE if summary.unreadable else ExitCode.DONE)
+
+
+def _scan(
+    paths: list[str],
+    options: ScanOptions,
+    reports: list[Path],
+    json_lines: bool,
+    null_separated: bool,
+    store_path: Path | None,
+    no_store: bool,
+) -> Summary:
+    from rich.console import Console
+
+    from fakescan import pipeline
+    from fakescan.reports import ReportHeader, Summary, open_report, to_record
+    from fakescan.reports.terminal import print_summary
+    from fakescan.store import Store, default_store_path
+
+    errors = Console(stderr=True)
+    summary = Summary()
+    with ExitStack() as stack:
+        store = None if no_store else Store(store_path or default_store_path())
+        if store is not None:
+            stack.enter_context(store)
+        scan = pipeline.scan(_expand(paths, null_separated), options, store=store)
+        header = ReportHeader(
+            program={"name": "fakescan", "version": __version__},
+            models=pipeline.describe_models(scan.cards),
+            settings=pipeline.describe_settings(options),
+        )
+        if not scan.cards:
+            errors.print("No model is installed: only metadata decides.", highlight=False)
+        sinks: list[Report] = [open_report(path, header, summary) for path in reports]
+        sinks += _standard_output(json_lines, bool(reports))
+        stack.callback(scan.close)
+        for sink in sinks:
+            stack.enter_context(sink)
+        try:
+            for finding in _with_progress(scan, paths, options):
+                summary.add(finding)
+                record = to_record(finding)
+                for sink in sinks:
+                    sink.write(finding, record)
+        except BrokenPipeError:
+            # The reader of standard output has seen enough: no error. Reports stay unwritten.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(ExitCode.DONE) from None
+        except KeyboardInterrupt:
+            kept = "" if no_store else "; the same command goes on from here"
+            errors.print(f"Interrupted after {summary.files:,} files{kept}.", highlight=False)
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        summary.other_files = scan.other_files
+    if store is not None and store.notice is not None:
+        errors.print(store.notice, highlight=False, markup=False, soft_wrap=True)
+    print_summary(summary, errors)
+    _suggest(errors, summary, bool(reports) or json_lines)
+    return summary
+
+
+def _check_reports(reports: list[Path], paths: list[str]) -> None:
+    from fakescan.reports import check_report_path
+
+    inputs = {os.path.realpath(path) for path in paths if path != _STANDARD_INPUT}
+    targets: set[str] = set()
+    for report in reports:
+        check_report_path(report)
+        target = os.path.realpath(report)
+        if target in inputs:
+            raise FakescanError(f"The report {report} is also to be scanned; name another file.")
+        if target in targets:
+            raise FakescanError(f"The report {report} is named twice.")
+        targets.add(target)
+
+
+def _expand(paths: Iterable[str], null_separated: bool) -> Iterator[str]:
+    from fakescan.sources import read_paths
+
+    for path in paths:
+        if path == _STANDARD_INPUT:
+            separator = b"\0" if null_separated else b"\n"
+            yield from read_paths(sys.stdin.buffer, separator=separator)
+        else:
+            yield path
+
+
+def _standard_output(json_lines: bool, has_reports: bool) -> list[Report]:
+    from rich.console import Console
+
+    from fakescan.reports.jsonl import JsonLinesStream
+    from fakescan.reports.terminal import TerminalReport
+
+    if json_lines:
+        if sys.stdout is None:
+            raise FakescanError("--json needs standard output, which is closed.")
+        return [JsonLinesStream(sys.stdout.buffer)]
+    return [] if has_reports or sys.stdout is None else [TerminalReport(Console())]
+
+
+def _with_progress(scan: Scan, paths: list[str], options: ScanOptions) -> Iterator[Finding]:
+    from tqdm import tqdm
+
+    with tqdm(scan, unit=" files", disable=None, dynamic_ncols=True, leave=False) as bar:
+        if not bar.disable and _STANDARD_INPUT not in paths:
+            # Counting goes on beside the scan, so that the time left is known soon.
+            threading.Thread(target=_count, args=(bar, paths, options), daemon=True).start()
+        yield from bar
+
+
+def _count(bar: tqdm[Finding], paths: list[str], options: ScanOptions) -> None:
+    from fakescan.sources import SourceFinder
+
+    finder = SourceFinder(
+        paths,
+        hidden=options.hidden,
+        follow_links=options.follow_links,
+        excluded=options.excluded,
+    )
+    bar.total = sum(1 for _ in finder)
+    with contextlib.suppress(ValueError):  # the scan may have closed the bar by now
+        bar.refresh()
+
+
+def _suggest(console: Console, summary: Summary, has_output: bool) -> None:
+    if has_output or not summary.files:
+        return
+    console.print(
+        "Next: your own folder, with --report out.csv for a row of every file;"
+        " fakescan inspect FILE for all that is known of one.",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,102 @@
+"""`fakescan train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fakescan.cli.options import DeviceOption
+from fakescan.records import ExitCode, FakescanError
+from fakescan.weights import Architecture, ArchitectureName
+
+
+def train(
+    arch: Annotated[ArchitectureName, typer.Option(help="The network.")] = (
+        ArchitectureName.RESNET18
+    ),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder or archive with real and fake pictures; by default $FAKESCAN_DATA,"
+            " then cifake in the cache folder."
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for runs.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Name of run and model.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=8, help="Window in pixels, where pictures differ in size.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 20,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Shorten the schedule to end within this time.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=2)] = 128,
+    learning_rate: Annotated[float, typer.Option(min=0.0)] = 2e-3,
+    weight_decay: Annotated[float, typer.Option(min=0.0)] = 0.05,
+    label_smoothing: Annotated[float, typer.Option(min=0.0, max=0.4)] = 0.05,
+    ema_decay: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.999,
+    shift: Annotated[int, typer.Option(min=0, help="Augmentation: pixels to shift by.")] = 2,
+    validation_fraction: Annotated[float, typer.Option(min=0.001, max=0.5)] = 0.05,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: DeviceOption = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    init: Annotated[
+        str | None, typer.Option(help="Begin from the weights of this model or file.")
+    ] = None,
+    filters: Annotated[int, typer.Option(min=1, help="cnn: filters a layer.")] = 32,
+    layers: Annotated[int, typer.Option(min=1, max=4, help="cnn: convolutional layers.")] = 2,
+    dense: Annotated[
+        list[int] | None, typer.Option(help="cnn: units of a dense layer; may be repeated.")
+    ] = None,
+    stem_pool: Annotated[
+        bool,
+        typer.Option(
+            help="resnet: pool after the stem; without it, slower by four and more accurate."
+        ),
+    ] = True,
+) -> None:
+    """Train a detector; its weights and card are what `scan --model` takes."""
+    from fakescan.training.loop import TrainingOptions
+    from fakescan.training.loop import train as run
+
+    is_cnn = arch is ArchitectureName.CNN
+    choices: dict[str, Any] = (
+        {"filters": filters, "layers": layers, "dense": tuple(dense or (64,))}
+        if is_cnn
+        else {"stem_pool": stem_pool}
+    )
+    options = TrainingOptions(
+        architecture=Architecture(arch.value, choices),
+        data=data,
+        output=output,
+        name=name,
+        size=size,
+        epochs=epochs,
+        max_minutes=max_minutes,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        ema_decay=ema_decay,
+        shift=shift,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        device=device,
+        resume=resume,
+        init=init,
+    )
+    try:
+        result = run(options)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; the same command with --resume goes on from here.", err=True)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except MemoryError:
+        raise FakescanError("not enough memory: lower --batch-size") from None
+    from fakescan.cli.evaluating import print_metrics
+
+    for title, metrics in (("validation", result.validation), ("test", result.test)):
+        if metrics is not None:
+            print_metrics(title, metrics)
+    typer.echo(f"Use it: fakescan scan PICTURES --model {result.weights}")

@@ -1,0 +1,214 @@
+"""Labelled pictures from a folder or archive, as one uint8 array a split."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+import platformdirs
+
+from fakescan.images import crop_positions, cut_crops, decode_image
+from fakescan.records import DecodedImage, FakescanError, Source, Split
+from fakescan.sources import has_image_suffix
+
+if TYPE_CHECKING:
+    from fakescan.records import UInt8Array
+
+
+REAL, AI = 0, 1
+
+# The folder names in which the published sets come.
+_LABELS = {
+    **dict.fromkeys(("real", "0_real", "nature", "natural", "photo", "photos", "authentic"), REAL),
+    **dict.fromkeys(("human", "camera", "original"), REAL),
+    **dict.fromkeys(("fake", "1_fake", "ai", "generated", "synthetic", "artificial"), AI),
+}
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), Split.TRAIN),
+    **dict.fromkeys(("val", "valid", "validation"), Split.VALIDATION),
+    **dict.fromkeys(("test", "testing"), Split.TEST),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """Pictures of one split: pixels uint8 (N, S, S, 3), labels uint8 (N,), 1 for AI, and names."""
+
+    pixels: UInt8Array
+    labels: UInt8Array
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Pictures:
+        """Those at `indices`, in that order."""
+        names = tuple(self.names[index] for index in indices)
+        return Pictures(self.pixels[indices], self.labels[indices], names)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """What a folder or archive holds. Sides are those of the files, before any crop."""
+
+    name: str
+    splits: dict[Split, Pictures]
+    side: int
+    minimum_side: int
+    maximum_side: int
+    left_out: dict[str, int]
+
+
+def find_data(named: Path | None) -> Path:
+    """Where the training data is: as named, `$FAKESCAN_DATA`, or `cifake` in the cache folder.
+
+    Raises FakescanError, with where to get CIFAKE, if it is nowhere.
+    """
+    if named is not None:
+        if not named.exists():
+            raise FakescanError(f"--data {named}: there is no such file or folder")
+        return named
+    cached = Path(platformdirs.user_cache_dir("fakescan", appauthor=False)) / "cifake"
+    for candidate in (os.environ.get("FAKESCAN_DATA"), cached):
+        if candidate and Path(candidate).exists():
+            return Path(candidate)
+    raise FakescanError(
+        "no training data: fetch CIFAKE (kaggle.com/datasets/birdy654/"
+        "cifake-real-and-ai-generated-synthetic-images) and name the folder or archive with"
+        f" --data, or unpack it into {cached}"
+    )
+
+
+def read_dataset(path: Path, *, side: int | None = None) -> Dataset:
+    """Read every picture below `path`, a folder, .zip or .tar.*, whose folders name classes.
+
+    Class and split are the nearest folders of a usual name (REAL and FAKE, real and ai, …; train,
+    val, test; without one, train). Pictures become `side` pixels square by the crop rule's one
+    central window, never resized; `side` may be left out where all have the same. Pictures that
+    can't be read, are smaller, or are training files whose bytes stand in another split too are
+    left out and counted. Raises FakescanError where a class is missing.
+    """
+    rows: dict[Split, list[tuple[str, int, bytes, UInt8Array]]] = {split: [] for split in Split}
+    left_out = dict.fromkeys(("unreadable", "smaller_than_side", "also_in_another_split"), 0)
+    smallest, largest = 1 << 30, 0
+    for name, data in _files(path):
+        placed = _place(name)
+        if placed is None:
+            continue
+        split, label = placed
+        image = decode_image(Source(name), data)
+        if not isinstance(image, DecodedImage):
+            left_out["unreadable"] += 1
+            continue
+        side = side or _common_side(image, path)
+        if min(image.width, image.height) < side:
+            left_out["smaller_than_side"] += 1
+            continue
+        smallest = min(smallest, image.width, image.height)
+        largest = max(largest, image.width, image.height)
+        positions = crop_positions(image.width, image.height, side, 1)
+        crop = cut_crops(image.pixels, side, positions)[0]
+        rows[split].append((name, label, hashlib.sha256(data).digest(), crop))
+    elsewhere = {
+        digest for split in Split if split != Split.TRAIN for _, _, digest, _ in rows[split]
+    }
+    kept = [row for row in rows[Split.TRAIN] if row[2] not in elsewhere]
+    left_out["also_in_another_split"] = len(rows[Split.TRAIN]) - len(kept)
+    rows[Split.TRAIN] = kept
+    # By name, so that a folder and an archive of it give the same splits for the same seed.
+    splits = {
+        split: _pictures(sorted(found, key=lambda row: row[0]))
+        for split, found in rows.items()
+        if found
+    }
+    if not splits:
+        raise FakescanError(
+            f"{path}: no pictures in folders named REAL and FAKE (or real and ai, …)"
+        )
+    for split, pictures in splits.items():
+        if len(set(pictures.labels.tolist())) < 2:
+            missing = "REAL" if pictures.labels[0] == AI else "FAKE"
+            raise FakescanError(f"{path}: the {split} split has no pictures of class {missing}")
+    assert side is not None
+    return Dataset(_name(path), splits, side, smallest, largest, left_out)
+
+
+def split_off(pictures: Pictures, fraction: float, *, seed: int) -> tuple[Pictures, Pictures]:
+    """Two parts, the second holding `fraction` of each class, drawn by `seed`."""
+    generator = np.random.default_rng(seed)
+    drawn = np.zeros(len(pictures), dtype=bool)
+    for label in (REAL, AI):
+        indices = np.flatnonzero(pictures.labels == label)
+        count = max(1, round(fraction * len(indices)))
+        drawn[generator.permutation(indices)[:count]] = True
+    return pictures.take(np.flatnonzero(~drawn)), pictures.take(np.flatnonzero(drawn))
+
+
+def _common_side(image: DecodedImage, path: Path) -> int:
+    if image.width != image.height or image.width > 256:
+        raise FakescanError(f"{path}: the pictures differ in size; name one with --size")
+    return image.width
+
+
+def _pictures(rows: list[tuple[str, int, bytes, UInt8Array]]) -> Pictures:
+    names, labels, _, crops = zip(*rows, strict=True)
+    return Pictures(np.stack(crops), np.array(labels, dtype=np.uint8), names)
+
+
+def _place(name: str) -> tuple[Split, int] | None:
+    if not has_image_suffix(name):
+        return None
+    folders = [part.lower() for part in PurePosixPath(name).parts[:-1]]
+    label = next((_LABELS[part] for part in reversed(folders) if part in _LABELS), None)
+    split = next((_SPLITS[part] for part in reversed(folders) if part in _SPLITS), Split.TRAIN)
+    return None if label is None else (split, label)
+
+
+def _name(path: Path) -> str:
+    return path.name.split(".")[0] or path.resolve().name
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        if path.is_dir():
+            yield from _files_of_folder(path)
+        elif zipfile.is_zipfile(path):
+            yield from _files_of_zip(path)
+        elif tarfile.is_tarfile(path):
+            yield from _files_of_tar(path)
+        else:
+            raise FakescanError(f"{path}: neither a folder nor a .zip or .tar archive")
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise FakescanError(f"{path}: the archive is damaged ({error})") from error
+
+
+def _files_of_folder(path: Path) -> Iterator[tuple[str, bytes]]:
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(folder, name)
+            yield file.relative_to(path.parent).as_posix(), file.read_bytes()
+
+
+def _files_of_zip(path: Path) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        for name in sorted(archive.namelist()):
+            if not name.endswith("/"):
+                yield name, archive.read(name)
+
+
+def _files_of_tar(path: Path) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(path) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file is not None:
+                yield member.name, file.read()

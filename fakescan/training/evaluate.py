@@ -1,0 +1,182 @@
+"""How well a detector tells labelled pictures apart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fakescan.records import FakescanError, Split
+from fakescan.training.data import Dataset, Pictures, read_dataset
+from fakescan.weights import Calibration
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from fakescan.backends import Backend
+
+    FloatArray = npt.NDArray[np.float64]
+    LabelArray = npt.NDArray[np.uint8]
+
+CALIBRATION_BINS = 15
+"""As in Guo et al. 2017, "On Calibration of Modern Neural Networks"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Figures of one detector on labelled pictures; AI is the positive class.
+
+    All but `n` and the four counts lie in [0, 1]; `log_loss` is in nats. Accuracy, precision,
+    recall, F1 and the counts are at a probability of one half.
+    """
+
+    n: int
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    auc: float
+    tpr_at_1_percent_fpr: float
+    expected_calibration_error: float
+    log_loss: float
+    true_positives: int
+    false_positives: int
+    true_negatives: int
+    false_negatives: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Metrics and the probabilities (N,) and labels (N,) that they come from."""
+
+    model: str
+    data: str
+    split: str
+    metrics: Metrics
+    probabilities: FloatArray
+    labels: LabelArray
+
+
+def compute_metrics(
+    logits: FloatArray, labels: LabelArray, calibration: Calibration | None
+) -> Metrics:
+    """Figures of logits (N,) against labels (N,); without calibration, of sigmoid(logit).
+
+    Raises ValueError where a class is missing.
+    """
+    p = probabilities_of(logits, calibration)
+    truth = labels == 1
+    positives, negatives = int(truth.sum()), int((~truth).sum())
+    if not positives or not negatives:
+        raise ValueError("metrics need both classes")
+    called = p >= 0.5
+    tp, fp = int((called & truth).sum()), int((called & ~truth).sum())
+    tn, fn = negatives - fp, positives - tp
+    precision = tp / (tp + fp) if tp + fp else 0.0
+    recall = tp / positives
+    clipped = np.clip(p, 1e-7, 1 - 1e-7)
+    return Metrics(
+        n=len(labels),
+        accuracy=(tp + tn) / len(labels),
+        precision=precision,
+        recall=recall,
+        f1=2 * precision * recall / (precision + recall) if tp else 0.0,
+        auc=area_under_curve(logits, labels),
+        tpr_at_1_percent_fpr=true_positive_rate(logits, labels, 0.01),
+        expected_calibration_error=calibration_error(p, labels),
+        log_loss=float(-np.mean(np.where(truth, np.log(clipped), np.log(1 - clipped)))),
+        true_positives=tp,
+        false_positives=fp,
+        true_negatives=tn,
+        false_negatives=fn,
+    )
+
+
+def probabilities_of(logits: FloatArray, calibration: Calibration | None) -> FloatArray:
+    """Calibrated probabilities (N,) of logits (N,), unrounded."""
+    slope, intercept = (calibration.slope, calibration.intercept) if calibration else (1.0, 0.0)
+    return 1 / (1 + np.exp(-np.clip(slope * logits + intercept, -60, 60)))
+
+
+def area_under_curve(logits: FloatArray, labels: LabelArray) -> float:
+    """Area under the ROC curve: the Mann-Whitney statistic, ties counted half."""
+    _, inverse, counts = np.unique(logits, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    positives = int((labels == 1).sum())
+    negatives = len(labels) - positives
+    above = ranks[labels == 1].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))
+
+
+def roc_curve(logits: FloatArray, labels: LabelArray) -> tuple[FloatArray, FloatArray]:
+    """False and true positive rates, each (M,), at every distinct threshold, from 0 to 1."""
+    values, inverse = np.unique(-logits, return_inverse=True)
+    called = np.zeros((2, len(values)))
+    np.add.at(called, (labels.astype(int), inverse), 1)
+    rates = np.cumsum(called, axis=1) / called.sum(axis=1, keepdims=True)
+    false_positive, true_positive = np.concatenate([np.zeros((2, 1)), rates], axis=1)
+    return false_positive, true_positive
+
+
+def true_positive_rate(logits: FloatArray, labels: LabelArray, max_fpr: float) -> float:
+    """The best true positive rate at a false positive rate of at most `max_fpr`."""
+    false_positive, true_positive = roc_curve(logits, labels)
+    return float(true_positive[false_positive <= max_fpr].max())
+
+
+def calibration_error(
+    probabilities: FloatArray, labels: LabelArray, bins: int = CALIBRATION_BINS
+) -> float:
+    """Expected calibration error of P(AI), in `bins` bins of equal width (Guo et al. 2017)."""
+    total = 0.0
+    for confidence, frequency, count in reliability(probabilities, labels, bins):
+        total += count / len(labels) * abs(confidence - frequency)
+    return total
+
+
+def reliability(
+    probabilities: FloatArray, labels: LabelArray, bins: int = CALIBRATION_BINS
+) -> list[tuple[float, float, int]]:
+    """(mean probability, frequency of AI, count) of every bin that is not empty."""
+    index = np.minimum((probabilities * bins).astype(int), bins - 1)
+    rows = []
+    for number in range(bins):
+        inside = index == number
+        if count := int(inside.sum()):
+            rows.append(
+                (float(probabilities[inside].mean()), float((labels[inside] == 1).mean()), count)
+            )
+    return rows
+
+
+def evaluate(backend: Backend, data: Path, *, split: Split | None = None) -> Evaluation:
+    """Run `backend` over labelled pictures as `scan` would, and compare.
+
+    Without `split`, the test split where there is one, else validation, else train.
+    Raises FakescanError for unusable data.
+    """
+    card = backend.card
+    dataset = read_dataset(data, side=card.input.size)
+    pictures, chosen = _choose(dataset, split, data)
+    batches = np.array_split(pictures.pixels, max(1, math.ceil(len(pictures) / 256)))
+    logits = np.concatenate([backend.logits(batch) for batch in batches]).astype(np.float64)
+    return Evaluation(
+        model=f"{card.name} {card.version}",
+        data=dataset.name,
+        split=chosen.value,
+        metrics=compute_metrics(logits, pictures.labels, card.calibration),
+        probabilities=probabilities_of(logits, card.calibration),
+        labels=pictures.labels,
+    )
+
+
+def _choose(dataset: Dataset, split: Split | None, data: Path) -> tuple[Pictures, Split]:
+    if split is None:
+        order = (Split.TEST, Split.VALIDATION, Split.TRAIN)
+        split = next(candidate for candidate in order if candidate in dataset.splits)
+    if split not in dataset.splits:
+        raise FakescanError(f"{data}: there is no {split} split")
+    return dataset.splits[split], split

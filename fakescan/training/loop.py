@@ -1,0 +1,437 @@
+"""`train`: the loop, its checkpoints, and the model that comes out of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (the name everybody knows)
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from fakescan import __version__
+from fakescan.calibration import fit_calibration, fit_thresholds, scores_of
+from fakescan.model import Detector, build_network, pick_device
+from fakescan.records import FakescanError, Split
+from fakescan.training.data import Dataset, Pictures, find_data, read_dataset, split_off
+from fakescan.training.evaluate import Metrics, compute_metrics
+from fakescan.training.pictures import draw_curves
+from fakescan.weights import (
+    Architecture,
+    Domain,
+    Input,
+    ModelCard,
+    load_card,
+    load_tensors,
+    locate,
+    save_model,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """All that decides what `train` makes. The card keeps it.
+
+    `max_minutes` shortens the schedule, not the run: learning rates fall with whichever of steps
+    and minutes is further on, so that a slow machine still ends with an annealed model.
+    """
+
+    architecture: Architecture = field(default_factory=lambda: Architecture("resnet18"))
+    data: Path | None = None
+    output: Path = Path("runs")
+    name: str | None = None
+    size: int | None = None
+    epochs: int = 20
+    max_minutes: float | None = None
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warm_up: float = 0.1
+    label_smoothing: float = 0.05
+    ema_decay: float = 0.999
+    shift: int = 2
+    validation_fraction: float = 0.05
+    seed: int = 0
+    device: str = "auto"
+    resume: bool = False
+    init: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """Where the model lies, and how it did; `test` is None where the data has no test split."""
+
+    weights: Path
+    validation: Metrics
+    test: Metrics | None
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a run is; what a checkpoint restores beside the tensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+
+CHECKPOINT_SECONDS = 300
+_STD_FLOOR = 1e-3
+
+
+def train(options: TrainingOptions) -> TrainingResult:
+    """Train a network on labelled pictures and write weights, card, metrics and curves.
+
+    Interrupted, it leaves a checkpoint from which `resume` goes on, at most `CHECKPOINT_SECONDS`
+    or one epoch back. Raises FakescanError for unusable data or options, and where the loss stops
+    being a number (the last checkpoint is kept).
+    """
+    path = find_data(options.data)
+    dataset = read_dataset(path, side=options.size)
+    if Split.TRAIN not in dataset.splits:
+        raise FakescanError(f"{path}: there is no train split")
+    training, validation = _split(dataset, options)
+    run = _Run(options, dataset, training)
+    run.start()
+    try:
+        for row in run.epochs(validation):
+            run.progress.rows.append(row)
+            run.save_checkpoint()
+            run.write_metrics()
+    except KeyboardInterrupt:
+        run.save_checkpoint()
+        raise
+    return run.finish(validation, dataset.splits.get(Split.TEST))
+
+
+def _split(dataset: Dataset, options: TrainingOptions) -> tuple[Pictures, Pictures]:
+    training = dataset.splits[Split.TRAIN]
+    if Split.VALIDATION in dataset.splits:
+        return training, dataset.splits[Split.VALIDATION]
+    return split_off(training, options.validation_fraction, seed=options.seed)
+
+
+class _Run:
+    """One training run: networks, optimiser, and the files of its folder."""
+
+    def __init__(self, options: TrainingOptions, dataset: Dataset, training: Pictures) -> None:
+        self.options = options
+        self.dataset = dataset
+        self.name = options.name or f"{dataset.name}-{options.architecture.name}"
+        self.folder = options.output / self.name
+        self.device = pick_device(options.device)
+        self.precision = _pick_precision(self.device)
+        self.labels = torch.from_numpy(training.labels).to(self.device)
+        # The whole set stays where the network is, as uint8: CIFAKE takes 370 MB.
+        self.pixels = torch.from_numpy(training.pixels).to(self.device)
+        self.progress = _Progress()
+        mean, std = _channel_statistics(training)
+        self.input = Input(dataset.side, mean, std, mirror=True)
+        torch.manual_seed(options.seed)
+        self.network = build_network(options.architecture)
+        if options.init is not None:
+            _initialise(self.network, options)
+        self.detector = Detector(self.network, self.input)
+        self.detector.to(self.device).to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.detector).eval().requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(self.detector, options.weight_decay), lr=options.learning_rate
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        # A last short batch would be normalised by its own few pictures: it is dropped, which
+        # pictures that are changes with every epoch.
+        return max(1, len(self.labels) // self.options.batch_size)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def start(self) -> None:
+        """Make the folder, or take up the checkpoint in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.options.resume:
+            if self.checkpoint.exists():
+                raise FakescanError(
+                    f"{self.checkpoint} is there already: --resume goes on with it,"
+                    " --name begins another run"
+                )
+            return
+        if not self.checkpoint.exists():
+            return
+        try:
+            saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            self.network.load_state_dict(saved["network"])
+            self.average.network.load_state_dict(saved["average"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (RuntimeError, ValueError, KeyError, OSError, EOFError) as error:
+            raise FakescanError(f"{self.checkpoint}: of another run, or damaged") from error
+        self.progress = _Progress(saved["step"], saved["seconds"], saved["rows"])
+
+    def save_checkpoint(self) -> None:
+        """Write all that `start` needs, in place of the last, never half."""
+        unfinished = self.checkpoint.with_suffix(".tmp")
+        document = {
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            **asdict(self.progress),
+        }
+        torch.save(document, unfinished)
+        unfinished.replace(self.checkpoint)
+
+    def write_metrics(self) -> None:
+        """One JSON line an epoch, so that others can draw their own curves."""
+        lines = "".join(json.dumps(row) + "\n" for row in self.progress.rows)
+        (self.folder / "metrics.jsonl").write_text(lines, "utf-8")
+
+    def is_done(self) -> bool:
+        """Whether the schedule is at its end."""
+        return self._schedule() >= 1
+
+    def _schedule(self) -> float:
+        steps = self.options.epochs * self.steps_per_epoch
+        done = self.progress.step / steps
+        if self.options.max_minutes is not None:
+            done = max(done, self.progress.seconds / (60 * self.options.max_minutes))
+        return min(done, 1.0)
+
+    def epochs(self, validation: Pictures) -> Iterator[dict[str, float]]:
+        """Train epoch by epoch until the schedule ends; a row of figures after each."""
+        saved_at = time.monotonic()
+        while not self.is_done():
+            epoch, first = divmod(self.progress.step, self.steps_per_epoch)
+            order = _order(len(self.labels), self.options.seed, epoch).to(self.device)
+            losses: list[float] = []
+            started = time.monotonic()
+            bar = tqdm(
+                range(first, self.steps_per_epoch),
+                desc=f"epoch {epoch + 1}/{self.options.epochs}",
+                unit="batch",
+                disable=None,
+            )
+            for index in bar:
+                begun = time.monotonic()
+                size = self.options.batch_size
+                losses.append(self._step(order[index * size : (index + 1) * size]))
+                self.progress.step += 1
+                self.progress.seconds += time.monotonic() - begun
+                bar.set_postfix(loss=f"{np.mean(losses[-100:]):.4f}", refresh=False)
+                if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                    self.save_checkpoint()
+                    saved_at = time.monotonic()
+                if self.is_done():
+                    break
+            bar.close()
+            pictures = len(losses) * self.options.batch_size
+            rate = pictures / (time.monotonic() - started)
+            yield {"images_per_second": round(rate, 1), **self._measure(epoch, losses, validation)}
+
+    def _measure(self, epoch: int, losses: list[float], validation: Pictures) -> dict[str, float]:
+        metrics = compute_metrics(self._logits(validation), validation.labels, None)
+        return {
+            "epoch": epoch + 1,
+            "step": self.progress.step,
+            "seconds": round(self.progress.seconds, 1),
+            "learning_rate": self._learning_rate(),
+            "training_loss": float(np.mean(losses)),
+            "validation_loss": metrics.log_loss,
+            "validation_accuracy": metrics.accuracy,
+            "validation_auc": metrics.auc,
+        }
+
+    def _learning_rate(self) -> float:
+        # One cycle (Smith & Topin 2019): up in a line, then down along a half cosine.
+        done, warm_up = self._schedule(), self.options.warm_up
+        if done < warm_up:
+            return self.options.learning_rate * (0.05 + 0.95 * done / warm_up)
+        fall = (done - warm_up) / (1 - warm_up)
+        return self.options.learning_rate * 0.5 * (1 + math.cos(math.pi * fall))
+
+    def _step(self, indices: Tensor) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        # Seeded by the step, so that a resumed run draws what an unbroken one would have drawn.
+        generator = torch.Generator(self.device)
+        generator.manual_seed(self.options.seed * 1_000_003 + self.progress.step)
+        crops = augment(self.pixels[indices], self.options.shift, generator)
+        smoothing = self.options.label_smoothing
+        targets = self.labels[indices].float() * (1 - 2 * smoothing) + smoothing
+        self.network.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            # Through the network, not the detector: the mirror image comes by augmentation.
+            images = self.detector.normalise(crops)
+            logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        loss = F.binary_cross_entropy_with_logits(logits.float(), targets)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise FakescanError(
+                f"the loss is {value} at step {self.progress.step}: training stopped; go on from"
+                f" {self.checkpoint} with --resume and a lower --learning-rate"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self._update_average()
+        return value
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # A short run would otherwise end on an average of its beginnings.
+        step = self.progress.step
+        decay = min(self.options.ema_decay, (1 + step) / (10 + step))
+        average = list(self.average.network.state_dict().values())
+        current = list(self.network.state_dict().values())
+        for mean, value in zip(average, current, strict=True):
+            if mean.dtype.is_floating_point:
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+    @torch.no_grad()
+    def _logits(self, pictures: Pictures) -> np.ndarray[Any, np.dtype[np.float64]]:
+        batches = torch.split(torch.from_numpy(pictures.pixels), 500)
+        logits = [self.average(batch.to(self.device)).double().cpu() for batch in batches]
+        return torch.cat(logits).numpy()
+
+    def finish(self, validation: Pictures, test: Pictures | None) -> TrainingResult:
+        """Calibrate on validation, report on test, write weights, card and curves."""
+        # Weights are shipped at half precision, so it is these that are calibrated and measured.
+        halved = {name: value.half() for name, value in self.average.network.state_dict().items()}
+        self.average.network.load_state_dict(halved)
+        logits = self._logits(validation)
+        calibration = fit_calibration(logits, validation.labels)
+        scores = scores_of(logits, calibration)
+        figures = {
+            Split.VALIDATION: compute_metrics(logits, validation.labels, calibration),
+        }
+        if test is not None:
+            figures[Split.TEST] = compute_metrics(self._logits(test), test.labels, calibration)
+        card = ModelCard(
+            name=self.name,
+            version="1.0.0",
+            sha256="",
+            architecture=self.options.architecture,
+            input=self.input,
+            domain=self._domain(),
+            pooling="mean",
+            calibration=calibration,
+            thresholds=fit_thresholds(scores, validation.labels),
+            license="Apache-2.0",
+            training=self._training_record(len(validation)),
+            metrics={split.value: asdict(metrics) for split, metrics in figures.items()},
+            limits=(
+                f"Trained on {self.dataset.name} alone: other generators and other pictures"
+                " are outside what it has seen.",
+                "Its score is a probability at even prior odds, for pictures like its training's.",
+            ),
+        )
+        weights = save_model(self.folder, card, halved)
+        draw_curves(self.progress.rows, self.folder / "curves.png")
+        return TrainingResult(weights, figures[Split.VALIDATION], figures.get(Split.TEST))
+
+    def _domain(self) -> Domain:
+        smallest, largest = self.dataset.minimum_side, self.dataset.maximum_side
+        sides = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+        return Domain(smallest, largest, f"pictures like {self.dataset.name}'s, {sides} px a side")
+
+    def _training_record(self, validation_pictures: int) -> dict[str, Any]:
+        options = asdict(replace(self.options, output=Path("runs"), resume=False))
+        options = {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in options.items()
+            if key not in {"architecture", "data"}
+        }
+        return {
+            "program": f"fakescan {__version__}",
+            "options": options,
+            "data": self.dataset.name,
+            "pictures": len(self.labels),
+            "validation_pictures": validation_pictures,
+            "left_out": self.dataset.left_out,
+            "steps": self.progress.step,
+            "epochs": round(self.progress.step / self.steps_per_epoch, 2),
+            "minutes": round(self.progress.seconds / 60, 1),
+            "machine": _describe_machine(self.device),
+            "precision": self.precision,
+            "torch": torch.__version__,
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+        }
+
+
+def augment(pixels: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    """Random mirror images and shifts of crops uint8 (N, S, S, 3), by up to `shift` pixels.
+
+    What moves in at an edge is the reflection there. Nothing is resampled: a shift and a mirror
+    image leave the local traces as they are, which rotation and scaling don't.
+    """
+    count, side, device = len(pixels), pixels.shape[1], pixels.device
+    along = torch.arange(-shift, side + shift, device=device)
+    reflected = (side - 1 - (side - 1 - along.abs()).abs()).clamp(0, side - 1)
+    offsets = torch.randint(0, 2 * shift + 1, (2, count), generator=generator, device=device)
+    window = torch.arange(side, device=device)
+    rows = reflected[offsets[0, :, None] + window]
+    columns = reflected[offsets[1, :, None] + window]
+    mirrored = torch.rand(count, generator=generator, device=device) < 0.5
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    picture = torch.arange(count, device=device)[:, None, None]
+    return pixels[picture, rows[:, :, None], columns[:, None, :]]
+
+
+def _order(count: int, seed: int, epoch: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(count, generator=generator)
+
+
+def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    # Decay shrinks directions; a batch norm's gain and a bias have none (He et al. 2019).
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _channel_statistics(
+    pictures: Pictures,
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    sample = pictures.pixels[:: max(1, len(pictures) // 10_000)].reshape(-1, 3) / 255.0
+    red, green, blue = (round(float(value), 4) for value in sample.mean(axis=0))
+    deviations = (max(_STD_FLOOR, round(float(value), 4)) for value in sample.std(axis=0))
+    red_deviation, green_deviation, blue_deviation = deviations
+    return (red, green, blue), (red_deviation, green_deviation, blue_deviation)
+
+
+def _initialise(network: nn.Module, options: TrainingOptions) -> None:
+    assert options.init is not None
+    weights = locate(options.init)
+    card = load_card(weights)
+    if card.architecture != options.architecture:
+        raise FakescanError(f"--init {options.init}: its architecture is {card.architecture}")
+    network.load_state_dict(load_tensors(weights))
+
+
+def _pick_precision(device: torch.device) -> str:
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    # Without the processor's own instructions bf16 is emulated, and several times slower.
+    capabilities = torch.cpu.get_capabilities()
+    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return "bf16" if device.type == "cpu" and fast else "fp32"
+
+
+def _describe_machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
+    return f"{model}, {torch.get_num_threads()} threads"

@@ -1,0 +1,246 @@
+"""Model cards and weights: locate, verify, load. No torch at import."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fakescan.records import FakescanError, Reason
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CARD_VERSION = 1
+
+_PACKAGED = Path(__file__).parent / "_weights"
+_CHECKOUT = Path(__file__).parent.parent / "weights"
+
+
+class ArchitectureName(StrEnum):
+    """The networks that model.py can build."""
+
+    CNN = "cnn"
+    RESNET18 = "resnet18"
+    RESNET34 = "resnet34"
+    RESNET50 = "resnet50"
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Which network of model.py, and the options that its builder takes."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What the network is fed: RGB crops of `size` pixels a side.
+
+    `mean` and `std` are of channels in [0, 1]. With `mirror` the logit is the mean of the crop's
+    and its mirror image's; it is part of the network, so that every runtime does the same.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    mirror: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Which images the model may judge, by their sides in pixels, both ends included."""
+
+    minimum_side: int
+    maximum_side: int | None
+    description: str
+
+    def refuse(self, width: int, height: int) -> Reason | None:
+        """Why an image of this size is not judged; None where it is."""
+        if min(width, height) < self.minimum_side:
+            return Reason.NO_MODEL_FOR_SIZE
+        if self.maximum_side is not None and max(width, height) > self.maximum_side:
+            return Reason.NO_MODEL_FOR_SIZE
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Platt scaling: probability = sigmoid(slope * logit + intercept), fitted on `n` images."""
+
+    slope: float
+    intercept: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """At this score at most `rate` of `n` validation images were called wrong."""
+
+    rate: float
+    score: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """`ai`: for each false-positive rate on photographs the score from which on `ai` is said.
+
+    `real`: the score up to which `real` is said, with the rate of validation AI at or below it.
+    """
+
+    ai: tuple[Threshold, ...]
+    real: Threshold
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What stands beside every weights file: how to run it, how to read it, where it fails."""
+
+    name: str
+    version: str
+    sha256: str
+    architecture: Architecture
+    input: Input
+    domain: Domain
+    pooling: str
+    calibration: Calibration | None
+    thresholds: Thresholds | None
+    license: str
+    training: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    limits: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """The card as it is written beside the weights."""
+        document = {"card_version": CARD_VERSION, **dataclasses.asdict(self)}
+        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read a model card. Raises FakescanError where it is none, or of a newer kind."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        if document.pop("card_version") != CARD_VERSION:
+            raise FakescanError(f"{path}: this card needs a newer fakescan")
+        return _card(document)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FakescanError(f"{path}: not a model card ({error!r})") from error
+
+
+def _card(document: dict[str, Any]) -> ModelCard:
+    calibration, thresholds = document["calibration"], document["thresholds"]
+    given = document["input"]
+    return ModelCard(
+        name=document["name"],
+        version=document["version"],
+        sha256=document["sha256"],
+        architecture=Architecture(**document["architecture"]),
+        input=Input(
+            size=given["size"],
+            mean=_triple(given["mean"]),
+            std=_triple(given["std"]),
+            mirror=given["mirror"],
+        ),
+        domain=Domain(**document["domain"]),
+        pooling=document["pooling"],
+        calibration=calibration and Calibration(**calibration),
+        thresholds=thresholds
+        and Thresholds(
+            ai=tuple(Threshold(**row) for row in thresholds["ai"]),
+            real=Threshold(**thresholds["real"]),
+        ),
+        license=document["license"],
+        training=document["training"],
+        metrics=document["metrics"],
+        limits=tuple(document["limits"]),
+    )
+
+
+def _triple(values: list[float]) -> tuple[float, float, float]:
+    first, second, third = values
+    return first, second, third
+
+
+def weights_folder() -> Path:
+    """Where the models that come along lie: `$FAKESCAN_WEIGHTS`, in the wheel, or in the clone."""
+    if named := os.environ.get("FAKESCAN_WEIGHTS"):
+        return Path(named)
+    return _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
+
+
+def find_models() -> tuple[Path, ...]:
+    """The weights of every model that comes with the program, in the order in which they judge."""
+    return tuple(sorted(weights_folder().glob("*.safetensors"), key=_judging_order))
+
+
+def _judging_order(path: Path) -> tuple[bool, str]:
+    # Domains may overlap one day; the model for photographs then goes first.
+    return path.stem != "photo", path.stem
+
+
+def locate(model: str) -> Path:
+    """The weights file that `--model` names: a file, or the name of a model that comes along."""
+    path = Path(model)
+    if path.suffix == ".safetensors" or path.is_file():
+        if not path.is_file():
+            raise FakescanError(f"{model}: there is no such weights file")
+        return path
+    named = weights_folder() / f"{model}.safetensors"
+    if not re.fullmatch(r"[\w.-]+", model) or not named.is_file():
+        known = ", ".join(found.stem for found in find_models()) or "none"
+        raise FakescanError(f"there is no model {model!r}; known: {known}, or a .safetensors file")
+    return named
+
+
+def load_card(weights: Path) -> ModelCard:
+    """The card beside `weights`, after checking that it is these weights' own.
+
+    Raises FakescanError where the card is missing, or the file's SHA-256 is not the card's.
+    """
+    card = read_card(weights.with_suffix(".json"))
+    if (found := file_sha256(weights)) != card.sha256:
+        raise FakescanError(
+            f"{weights}: SHA-256 {found[:12]}… is not the card's {card.sha256[:12]}…;"
+            " fetch the weights and their card again"
+        )
+    return card
+
+
+def load_tensors(weights: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, as stored. Raises FakescanError where it is none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise FakescanError(f"{weights}: not a safetensors file ({error})") from error
+
+
+def save_model(folder: Path, card: ModelCard, tensors: Mapping[str, Tensor]) -> Path:
+    """Write NAME.safetensors and NAME.json into `folder`; the card gets the file's SHA-256."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{card.name}.safetensors"
+    unfinished = weights.with_suffix(".tmp")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished)
+    unfinished.replace(weights)
+    card = dataclasses.replace(card, sha256=file_sha256(weights))
+    weights.with_suffix(".json").write_text(card.to_json(), "utf-8")
+    return weights
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
