@@ -420,7 +420,7 @@ def test_json_without_findings(tmp_path: Path) -> None:
 
 def test_json_lines_in_duckdb_pandas_and_jq(tmp_path: Path) -> None:
     path = write_report(tmp_path / "out.jsonl", [JUDGED, MISSING, named(MISSING, b"\n\xff")])
-    rows = duckdb.sql(f"SELECT path, score, model.logit FROM read_json('{path}')").fetchall()
+    rows = duckdb.read_json(str(path)).project("path, score, model.logit").fetchall()
     assert rows[:2] == [("photos/in/0412.png", 0.4127, -0.3528), ("gone.jpg", None, None)]
     table = pandas.read_json(path, lines=True)
     assert list(table["status"]) == ["ok", "not_found", "not_found"]

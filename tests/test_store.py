@@ -169,8 +169,9 @@ def test_file_changed_while_the_scan_runs_is_known_by_content_only(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Store(path) as store:
-        fresh = replace(OLD, modified_ns=time.time_ns())
-        monkeypatch.setattr(time, "time_ns", lambda: fresh.modified_ns + 3600 * 10**9)
+        now = time.time_ns()
+        fresh = replace(OLD, modified_ns=now)
+        monkeypatch.setattr(time, "time_ns", lambda: now + 3600 * 10**9)
         store.put(fresh, MEASUREMENT, KEY)
     with Store(path) as store:
         assert find(store, fresh) is None
@@ -280,6 +281,25 @@ def test_threads_share_a_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert count_rows(path) == 400
 
 
+def test_one_of_many_creates_the_store(path: Path) -> None:
+    notices: list[str | None] = []
+
+    def work(new_path: Path) -> None:
+        barrier.wait()
+        with Store(new_path) as store:
+            notices.append(store.notice)
+
+    for number in range(10):
+        barrier = threading.Barrier(4)
+        new_path = path.with_name(f"{number}.sqlite3")
+        threads = [threading.Thread(target=work, args=(new_path,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert notices == [None] * 40
+
+
 def test_processes_share_a_store(path: Path) -> None:
     program = """
 import sys
@@ -320,9 +340,10 @@ print(shared.notice)
 def test_store_of_another_version_is_set_aside(path: Path, version: int) -> None:
     with Store(path) as store:
         store.put(OLD, MEASUREMENT, KEY)
-    connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {version}")
-    connection.close()
+    # The other version is still running, and what it wrote last is only in its log.
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute(f"PRAGMA user_version = {version}")
+    other.execute("INSERT INTO measurements VALUES ('00', 'key', x'')")
     with Store(path) as store:
         assert store.notice is not None and "\n" not in store.notice
         assert "set aside as measurements.sqlite3.set-aside-1" in store.notice
@@ -331,14 +352,14 @@ def test_store_of_another_version_is_set_aside(path: Path, version: int) -> None
     with Store(path) as store:
         assert store.notice is None
         assert store.find_by_content(SHA256, KEY) == MEASUREMENT
-    assert count_rows(path.with_name("measurements.sqlite3.set-aside-1")) == 1
+    assert count_rows(path.with_name("measurements.sqlite3.set-aside-1")) == 2
+    other.close()
 
 
 def test_corrupt_stores_are_set_aside_one_by_one(path: Path) -> None:
     path.parent.mkdir()
     for number in (1, 2):
         path.write_bytes(b"no database %d" % number * 1000)
-        path.with_name("measurements.sqlite3-wal").write_bytes(b"log")
         with Store(path) as store:
             assert store.notice is not None and f"set-aside-{number}" in store.notice
             store.put(OLD, MEASUREMENT, KEY)

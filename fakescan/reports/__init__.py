@@ -53,9 +53,8 @@ def check_report_path(path: Path) -> None:
         raise FakescanError(f"The report's folder {path.parent} doesn't exist; create it first.")
     if target.exists() and not target.is_file():
         raise FakescanError(f"The report {path} is a pipe or device; name a regular file.")
-    if not os.access(target.parent, os.W_OK) or (
-        target.exists() and not os.access(target, os.W_OK)
-    ):
+    places = [target.parent, target] if target.exists() else [target.parent]
+    if not all(os.access(place, os.W_OK) for place in places):
         raise FakescanError(f"The report {path} can't be written; its place is read-only.")
 
 

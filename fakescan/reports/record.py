@@ -69,16 +69,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def to_record(finding: Finding) -> dict[str, object]:
     """The finding as a JSON object of schema version 1: every key present, in its order.
 
-    Logits are rounded to 4 decimal places. A name that is not UTF-8 shows U+FFFD in `path` and
-    holds its bytes in `path_base64`. All text can be encoded as UTF-8.
+    Logits and score are rounded to 4 decimal places. All text can be encoded as UTF-8: U+FFFD
+    stands for what can't. The bytes of a name that is not UTF-8 are in `path_base64`.
     """
     measurement = finding.measurement
     provenance = measurement.provenance
-    path, path_base64 = _encode_path(finding.source.path)
     record: dict[str, object] = {
         "schema_version": SCHEMA_VERSION,
-        "path": path,
-        "path_base64": path_base64,
+        "path": finding.source.path,
+        "path_base64": _encode_path(finding.source.path),
         "status": measurement.status.value,
         "metadata_status": provenance.metadata_status.value,
         "verdict": finding.verdict and finding.verdict.value,
@@ -148,13 +147,12 @@ def replace_surrogates(value: Any) -> Any:
     return value
 
 
-def _encode_path(path: str) -> tuple[str, str | None]:
+def _encode_path(path: str) -> str | None:
     try:
         path.encode()
     except UnicodeEncodeError:
-        data = os.fsencode(path)
-        return data.decode(errors="replace"), base64.b64encode(data).decode()
-    return path, None
+        return base64.b64encode(os.fsencode(path)).decode()
+    return None
 
 
 def _format_time(modified_ns: int | None) -> str | None:
