@@ -531,7 +531,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str, MetadataStatus]] = {
         "image/heic", MetadataStatus.LIMIT_REACHED,
     ),
     "webp a million chunks": (
-        lambda: b"RIFF\xff\xff\xff\x00WEBP" + b"JUNK\0\0\0\0" * 1_000_000, "image/webp", MetadataStatus.LIMIT_REACHED,
+        lambda: b"RIFF\xff\xff\xff\x00WEBP" + b"JUNK\0\0\0\0" * 1_000_000,
+        "image/webp", MetadataStatus.LIMIT_REACHED,
     ),
     "iptc a million records": (
         lambda: tiff([(0x83BB, 7, 5_000_000, iim(2, 110, b"") * 1_000_000)]), "image/tiff",

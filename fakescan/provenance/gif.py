@@ -56,7 +56,8 @@ def _read_extension(data: bytes, position: int, first: int, end: int, metadata: 
         if application == b"XMP DataXMP":
             # The packet stands bare; the 258 bytes after it only steer readers of sub-blocks.
             packet = data[first + 12 : min(end, first + 12 + MAX_XMP_BYTES)]
-            xmp.read(packet[: packet.rfind(b">") + 1], position, metadata)
+            last_tag = packet.find(b">", packet.rfind(b"</"))
+            xmp.read(packet[: last_tag + 1], position, metadata)
         elif application.startswith(b"C2PA_GIF"):
             metadata.mark_manifest(position)
 

@@ -31,7 +31,7 @@ def _declaration(provenance: Provenance) -> str | None:
 
 def _speak(provenance: Provenance, found: Evidence) -> str:
     name = _short(found.source or provenance.generator)
-    with_name = f" with {name}" if name else ""
+    with_name = f" ({name})" if name else ""
     deed = "edited with AI" if found.says is Says.AI_EDIT else "made by AI"
     if found.signal == "c2pa":
         return _speak_credential(provenance, found, deed, with_name)

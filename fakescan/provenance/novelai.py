@@ -7,7 +7,6 @@ followed by the comment as JSON, as Python writes it, without its `signed_hash`.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -81,6 +80,6 @@ def _verify(image: DecodedImage, comment: dict[str, object], signature: str) -> 
     message = image.pixels.tobytes() + json.dumps(comment).encode()
     try:
         key.verify(base64.b64decode(signature), message)
-    except (InvalidSignature, binascii.Error):
+    except (InvalidSignature, ValueError):  # ValueError: it is no base64
         return False
     return True

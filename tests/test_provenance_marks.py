@@ -1,0 +1,352 @@
+"""The catalogue: every mark fires on its like, on nothing near it, and in no time."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from test_provenance_container import (
+    PARAMETERS,
+    TRAINED_XMP,
+    app1,
+    ascii_entry,
+    chunk,
+    jpeg,
+    png,
+    samsung_trailer,
+    segment,
+    text,
+    tiff,
+    user_comment,
+    webp,
+    xmp_packet,
+)
+
+from fakescan.provenance import describe, read_provenance
+from fakescan.provenance.marks import Mark, find_marks, load_catalogue
+from fakescan.provenance.metadata import MAX_VALUE_BYTES, Field
+from fakescan.records import Says, Tier
+
+DST = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+GRAPH = (
+    '{"3":{"class_type":"KSampler","inputs":{"positive":["6",0],"negative":["7",0]}},'
+    '"7":{"class_type":"CLIPTextEncode","inputs":{"text":"blurry"}},'
+    '"6":{"class_type":"CLIPTextEncode","inputs":{"text":["9",0]}},'
+    '"9":{"class_type":"StringConstant","inputs":{"string":"a red fox"}}}'
+)
+LABEL = '{"Label":"1","ContentProducer":"001191110102MACQD9K64010000","ProduceID":"x"}'
+
+# mark, a place of it, a value that carries it, the source that it names
+EXAMPLES = [
+    ("swarmui", "png_text:parameters", '{"sui_image_params": {"prompt": "x"}}', "SwarmUI"),
+    ("ruined-fooocus", "png_text:parameters", '{"software": "RuinedFooocus"}', "RuinedFooocus"),
+    ("fooocus-scheme", "png_text:fooocus_scheme", "fooocus", "Fooocus"),
+    ("fooocus-json", "png_text:parameters", '{"prompt":"x","base_model":"y"}', "Fooocus"),
+    ("easydiffusion", "exif:UserComment", '{"use_stable_diffusion_model":"m"}', "Easy Diffusion"),
+    ("easydiffusion-chunk", "png_text:use_stable_diffusion_model", "sd-v1-5", "Easy Diffusion"),
+    ("hf-space", "png_text:parameters", '{"Model":"x","seed":1}', None),
+    ("sdnext-app", "png_text:parameters", PARAMETERS + ", App: SD.Next", "SD.Next"),
+    ("forge-version", "exif:UserComment", PARAMETERS + ", Version: f2.0.1v1", None),
+    ("civitai-resources", "exif:UserComment", "x, Civitai resources: []", "Civitai generator"),
+    ("a1111-version", "png_text:parameters", PARAMETERS + ", Version: v1.10.1", None),
+    ("a1111-parameters", "jpeg_comment", PARAMETERS, None),
+    ("comfyui-prompt", "png_text:prompt", GRAPH, "ComfyUI"),
+    ("comfyui-workflow", "png_text:workflow", '{"last_node_id":3,"nodes":[]}', "ComfyUI"),
+    ("comfyui-exif-workflow", "exif:Make", 'workflow:{"nodes":[]}', "ComfyUI"),
+    ("invokeai", "png_text:invokeai_metadata", '{"positive_prompt":"x"}', "InvokeAI"),
+    ("invokeai-sd-metadata", "png_text:sd-metadata", '{"app_id":"invoke-ai/InvokeAI"}', "InvokeAI"),
+    ("invokeai-dream", "png_text:Dream", '"a cat" -s 50 -S 1234 -W 512', "InvokeAI"),
+    ("novelai-source", "png_text:Source", "NovelAI Diffusion V4.5 B5A2A797", "NovelAI"),
+    ("novelai-software", "png_text:Software", "NovelAI", "NovelAI"),
+    ("novelai-title", "exif:DocumentName", "NovelAI generated image", "NovelAI"),
+    ("novelai-signed", "png_text:Comment", '{"signed_hash": "AA=="}', "NovelAI"),
+    ("tensorart", "png_text:generation_data", '{"prompt":"x","baseModel":{}}', "TensorArt"),
+    ("stabilitymatrix", "png_text:parameters-json", '{"PositivePrompt":"x"}', "Stability Matrix"),
+    ("drawthings", "xmp:xmp:CreatorTool", "Draw Things 1.2", "Draw Things"),
+    ("luma", "png_text:Source", "Luma AI", "Luma AI"),
+    ("a1111-extras", "png_text:postprocessing", "Postprocess upscale by: 4", None),
+    ("generic-model-hash", "png_text:Model hash", "15012c538f", None),
+    ("hf-job", "png_text:hf-job-id", "0123456789abcdef-01", None),
+    ("civitai-artist-ai", "exif:Artist", "ai", None),
+    (
+        "midjourney-jobid",
+        "png_text:Description",
+        "a fox --v 5.2 Job ID: 01234567-89ab-cdef-0123-456789abcdef",
+        "Midjourney",
+    ),
+    ("google-made-credit", "iptc:2:110", "Made with Google AI", "Google AI"),
+    ("google-edited-credit", "xmp:photoshop:Credit", "Edited with Google AI", "Google Photos"),
+    ("apple-cleanup", "exif:Software", "Apple Photos Clean Up", "Apple Photos Clean Up"),
+    ("apple-playground", "exif:Software", "Apple Image Playground", "Apple Image Playground"),
+    ("ideogram", "exif:Make", "Ideogram AI", "Ideogram"),
+    ("reve", "exif:Software", "reve.com", "Reve"),
+    ("aphrodite", "exif:Make", "Aphrodite AI", "Aphrodite AI"),
+    ("bytedance-export-aigc", "exif:UserComment", '{"aigc_label_type": 1}', None),
+    ("samsung-genai", "trailer:PEg_Info", '{"genAIType":8}', "Samsung Galaxy AI"),
+    ("generator-name", "exif:Software", "Adobe Firefly 3", "Adobe Firefly"),
+    ("generator-credit", "exif:Artist", "Midjourney", "Midjourney"),
+    ("artist-64hex", "exif:Artist", "0123456789abcdef" * 4, "Seedream"),
+    ("iptc-ai-system", "xmp:Iptc4xmpExt:AISystemUsed", "Imagen", "Imagen"),
+    ("iptc-ai-prompt", "xmp:Iptc4xmpExt:AIPromptInformation", "a fox", None),
+    ("iptc-ai-detail", "xmp:Iptc4xmpExt:AISystemVersionUsed", "4.0", None),
+    (
+        "iptc-dst-trained",
+        "xmp:Iptc4xmpExt:DigitalSourceType",
+        DST + "trainedAlgorithmicMedia",
+        None,
+    ),
+    (
+        "iptc-dst-composite-trained",
+        "xmp:Iptc4xmpExt:DigitalSourceType",
+        DST + "compositeWithTrainedAlgorithmicMedia",
+        None,
+    ),
+    ("iptc-dst-capture", "xmp:Iptc4xmpExt:DigitalSourceType", DST + "digitalCapture", None),
+    ("iptc-dst-human", "xmp:Iptc4xmpExt:DigitalSourceType", DST + "softwareImage", None),
+    ("tc260-generated", "xmp:TC260:AIGC", LABEL, "Doubao"),
+    ("tc260-service-provider", "jpeg_app:AIGC", '{"AIGC":{"x":1,"ServiceProvider":"y"', None),
+    ("tc260-suspected", "png_text:AIGC", '{"AIGC":1,"Label":"3"}', None),
+    ("gcamera", "xmp:GCamera:MotionPhoto", "1", "Google Camera"),
+    ("ultrahdr", "xmp:hdrgm:Version", "1.0", None),
+    ("apple-gainmap", "xmp:HDRGainMap:HDRGainMapVersion", "65536", None),
+    ("samsung-trailer", "trailer:SEFT", "SEFT", "Samsung phone"),
+    ("motion-photo", "trailer:video", "mp42", None),
+    ("multi-picture", "mpf", "MPF", None),
+    ("samsung-reedit", "trailer:PhotoEditor_Re_Edit_Data", "{}", "Samsung Photo Editor"),
+    ("editor-software", "exif:Software", "Adobe Photoshop 25.0", "Adobe Photoshop"),
+    ("gd-jpeg", "jpeg_comment", "CREATOR: gd-jpeg v1.0 (using IJG JPEG v62)", "PHP's GD"),
+    ("xmp-history", "xmp:stEvt:softwareAgent", "Some Editor 3", "Some Editor 3"),
+    ("crs-settings", "xmp:crs:Version", "15.0", None),
+    ("imagemagick-png", "png_text:date:create", "2025-03-27T21:10:17+00:00", "ImageMagick"),
+    ("facebook-fbmd", "iptc:2:40", "FBMD01000ac0300000", "Facebook or Instagram"),
+    ("wikimedia-thumbnail", "jpeg_comment", "File source: https://commons.wikimedia.org/x", None),
+    ("compact-srgb", "icc", "c2", None),
+]
+
+# What a photographer, a place or a program may well be called. None of it may speak of AI.
+INNOCENT = [
+    ("exif:Software", "Taiwan Imaging 2"),
+    ("exif:Software", "Imagenomic Noiseware"),
+    ("exif:Software", "Influx 2.1"),
+    ("exif:Software", "Capture One 23 Sora"),
+    ("exif:Software", "Adobe Photoshop 25.0 (Windows)"),
+    ("exif:Model", "Trust PowerCam Gemini"),
+    ("exif:Make", "Canon"),
+    ("exif:Artist", "Aileen Ideograma"),
+    ("exif:Artist", "Ai Weiwei"),
+    ("exif:ImageDescription", "Robot made by OpenAI, photograph by R. Muse"),
+    ("exif:UserComment", "Steps: to the museum, 20 of them"),
+    ("exif:UserComment", "prompt: smile"),
+    ("png_text:parameters", "width=3"),
+    ("png_text:prompt", "press any key"),
+    ("png_text:Comment", "Steps: 20"),
+    ("png_text:Title", "On AI generated image laws"),
+    ("png_text:Source", "Stable Diffusion of gases"),
+    ("png_text:Software", "matplotlib 3.9"),
+    ("png_text:Description", "Job ID: 17"),
+    ("xmp:photoshop:Credit", "Photo courtesy of Made with Google AI Lab"),
+    ("xmp:Iptc4xmpExt:DigitalSourceType", DST + "algorithmicMedia"),
+    ("xmp:Iptc4xmpExt:DigitalSourceType", DST + "notTrainedAlgorithmicMedia"),
+    ("xmp:TC260:AIGC", '{"Label":"10","ContentProducer":"x"}'),
+    ("trailer:PEg_Info", '{"genAIType":0}'),
+    ("jpeg_comment", "Label: 1"),
+]
+
+
+def make_field(place: str, value: str) -> Field:
+    signal, _, name = place.partition(":")
+    return Field(signal, name, place, 0, value)
+
+
+def test_every_mark_has_an_example() -> None:
+    assert [
+        mark.id for mark in load_catalogue().marks if mark.id not in {e[0] for e in EXAMPLES}
+    ] == []
+
+
+@pytest.mark.parametrize(("mark", "place", "value", "source"), EXAMPLES)
+def test_a_mark_fires_on_its_like(mark: str, place: str, value: str, source: str | None) -> None:
+    hits = {hit.mark.id: hit for hit in find_marks([make_field(place, value)])}
+    assert mark in hits
+    if source:
+        assert hits[mark].evidence.source == source
+    assert hits[mark].evidence.value
+
+
+@pytest.mark.parametrize(("place", "value"), INNOCENT)
+def test_nothing_innocent_speaks_of_ai(place: str, value: str) -> None:
+    hits = find_marks([make_field(place, value)])
+    assert [hit.mark.id for hit in hits if hit.mark.says in {Says.AI, Says.AI_EDIT}] == []
+
+
+def hostile_texts(mark: Mark) -> list[str]:
+    """64 KiB each: the mark's own words over and over, whole and cut, and runs of what it skips."""
+    example = next(value for name, _, value, _ in EXAMPLES if name == mark.id)
+    seeds = [example, example[:-1], example[: len(example) // 2], example + "\n", "\n" + example]
+    seeds += ["a", " ", "\n", "{", '"', ", ", "\nSteps: 1, ", '"class_type"', "Label:", "&quot;"]
+    seeds += ['"Label" ', '"base_model":', '"AIGC":', "Job ID: 01234567-", "-s 5", "stable-", "é"]
+    texts = [
+        (seed * (MAX_VALUE_BYTES // len(seed) + 1))[:MAX_VALUE_BYTES] for seed in seeds if seed
+    ]
+    texts += [example[:20] + " " * (MAX_VALUE_BYTES - 20), "{" + " " * MAX_VALUE_BYTES]
+    return texts
+
+
+@pytest.mark.parametrize("mark", load_catalogue().marks, ids=lambda mark: mark.id)
+def test_patterns_stay_quick_on_hostile_text(mark: Mark) -> None:
+    patterns = [*mark.patterns, *([mark.version] if mark.version else [])]
+    for pattern in patterns:
+        for value in hostile_texts(mark):
+            best = min(_measure(pattern, value[: mark.within]) for _ in range(3))
+            assert best < 0.05, (mark.id, pattern.pattern, value[:40])
+
+
+def _measure(pattern: object, value: str) -> float:
+    start = time.process_time()
+    pattern.search(value)  # type: ignore[attr-defined]
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type", "generator", "version", "prompt"),
+    [
+        (
+            png(text("parameters", PARAMETERS + ", Version: v1.10.1")),
+            "image/png", "Stable Diffusion web UI", "v1.10.1", "a lighthouse",
+        ),
+        (
+            jpeg(app1(tiff([], [user_comment(b"UNICODE\0" + PARAMETERS.encode("utf-16-be"))]))),
+            "image/jpeg", "Stable Diffusion web UI or a relative of it", None, "a lighthouse",
+        ),
+        (png(text("prompt", GRAPH)), "image/png", "ComfyUI", None, "a red fox"),
+        (
+            webp((b"EXIF", tiff([ascii_entry(0x010F, "workflow:{}"),
+                                 ascii_entry(0x0110, "prompt:" + GRAPH)]))),
+            "image/webp", "ComfyUI", None, "a red fox",
+        ),
+        (
+            png(text("invokeai_metadata", '{"positive_prompt":"a pond","app_version":"5.1.0"}')),
+            "image/png", "InvokeAI", "5.1.0", "a pond",
+        ),
+        (
+            png(text("Source", "NovelAI Diffusion V4.5 B5A2A797"),
+                text("Comment", '{"prompt": "a castle", "signed_hash": "AA=="}')),
+            "image/png", "NovelAI", "V4.5", "a castle",
+        ),
+        (
+            png(text("Description", "a fox --v 6 Job ID: 01234567-89ab-cdef-0123-456789abcdef")),
+            "image/png", "Midjourney", "6", "a fox",
+        ),
+        (
+            png(chunk(b"tEXt", b"XML:com.adobe.xmp\0" + xmp_packet(attributes=(
+                'Iptc4xmpExt:AISystemUsed="Imagen" Iptc4xmpExt:AISystemVersionUsed="4"'
+                ' Iptc4xmpExt:AIPromptInformation="a tram"')))),
+            "image/png", "Imagen", "4", "a tram",
+        ),
+    ],
+)  # fmt: skip
+def test_generator_version_and_prompt_are_found(
+    data: bytes, media_type: str, generator: str, version: str | None, prompt: str
+) -> None:
+    provenance = read_provenance(data, media_type)
+    assert (provenance.generator, provenance.generator_version, provenance.prompt) == (
+        generator,
+        version,
+        prompt,
+    )
+    assert provenance.evidence[0].says is Says.AI
+    assert provenance.camera_make is None
+
+
+def test_digital_source_type_is_the_last_path_segment() -> None:
+    data = jpeg(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + TRAINED_XMP))
+    provenance = read_provenance(data, "image/jpeg")
+    assert provenance.digital_source_type == "trainedAlgorithmicMedia"
+    (evidence,) = provenance.evidence
+    assert evidence.rule == "iptc-dst-trained"
+    assert evidence.location == "XMP:Iptc4xmpExt:DigitalSourceType"
+    assert evidence.offset is not None
+    assert data[evidence.offset :].startswith(b"\xff\xe1")
+
+
+def test_label_in_xml_is_read_through_its_entities() -> None:
+    body = f"<TC260:AIGC>{LABEL.replace(chr(34), '&quot;')}</TC260:AIGC>"
+    provenance = read_provenance(
+        png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp_packet(body))), "image/png"
+    )
+    assert provenance.generator == "Doubao"
+
+
+def test_a_galaxy_edit_is_an_edit() -> None:
+    data = png(trailer=samsung_trailer(b"PEg_Info", b'{"genAIType":8}'))
+    evidence = read_provenance(data, "image/png").evidence
+    assert (evidence[0].says, evidence[0].tier) == (Says.AI_EDIT, Tier.STRONG)
+
+
+def test_strongest_evidence_comes_first_and_values_are_short() -> None:
+    data = png(
+        text("Model hash", "1234"), text("parameters", PARAMETERS + ", Model: " + "x" * 5_000)
+    )
+    evidence = read_provenance(data, "image/png").evidence
+    assert [one.tier for one in evidence] == [Tier.STRONG, Tier.WEAK]
+    assert all(len(one.value) <= 200 for one in evidence)
+
+
+def test_weak_marks_name_no_generator() -> None:
+    provenance = read_provenance(png(text("Author", "Midjourney")), "image/png")
+    assert [one.tier for one in provenance.evidence] == [Tier.WEAK]
+    assert provenance.generator is None
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type", "sentence"),
+    [
+        (
+            png(text("parameters", PARAMETERS + ", Version: v1.10.1")),
+            "image/png",
+            "Generation settings of Stable Diffusion web UI; unsigned, easy to forge.",
+        ),
+        (
+            jpeg(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + TRAINED_XMP)),
+            "image/jpeg",
+            "The file declares that it was made by AI; unsigned, easy to forge.",
+        ),
+        (
+            png(trailer=samsung_trailer(b"PEg_Info", b'{"genAIType":8}')),
+            "image/png",
+            "The file declares that it was edited with AI (Samsung Galaxy AI);"
+            " unsigned, easy to forge.",
+        ),
+        (
+            png(text("Author", "Midjourney")),
+            "image/png",
+            "A faint trace of AI (Midjourney); it decides nothing.",
+        ),
+        (
+            jpeg(app1(tiff([ascii_entry(0x010F, "Canon"), ascii_entry(0x0110, "Canon EOS 5D")],
+                           [ascii_entry(0x9003, "2019:03:02 10:11:12")]))),
+            "image/jpeg",
+            "Canon EOS 5D, taken 2019-03-02; camera metadata can be forged.",
+        ),
+        (
+            jpeg(app1(tiff([ascii_entry(0x0131, "GIMP 2.10")]))),
+            "image/jpeg",
+            "Edited with GIMP; that is no sign of AI.",
+        ),
+        (
+            jpeg(segment(0xFE, b"File source: https://commons.wikimedia.org/wiki/x")),
+            "image/jpeg",
+            "Wikimedia Commons took the file's own metadata away.",
+        ),
+        (png(), "image/png", ""),
+    ],
+)  # fmt: skip
+def test_hints_are_one_sentence_for_anyone(data: bytes, media_type: str, sentence: str) -> None:
+    assert describe(read_provenance(data, media_type)) == sentence
+
+
+def test_hints_show_no_control_characters_and_no_novels() -> None:
+    name = "GIMP " + "x" * 300 + "\x1b[31m"
+    hints = describe(read_provenance(jpeg(app1(tiff([ascii_entry(0x0131, name)]))), "image/jpeg"))
+    assert hints.isprintable()
+    assert len(hints) < 200

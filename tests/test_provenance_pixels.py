@@ -1,0 +1,232 @@
+"""Marks in pixels: stealth settings, NovelAI's signature, open watermarks."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from test_provenance_container import PARAMETERS, png, text, tiff, user_comment, webp
+
+from fakescan.provenance import (
+    describe,
+    novelai,
+    read_pixel_marks,
+    read_provenance,
+    with_pixel_marks,
+)
+from fakescan.records import DecodedImage, Provenance, Says, Source, Tier
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def make_image(
+    pixels: Pixels, alpha: Pixels | None = None, data: bytes = b"", media_type: str = "image/png"
+) -> DecodedImage:
+    return DecodedImage(
+        source=Source("x"),
+        data=data,
+        sha256="",
+        media_type=media_type,
+        pixels=pixels,
+        alpha=alpha,
+        bit_depth=8,
+        orientation=1,
+        has_more_frames=False,
+    )
+
+
+def make_pixels(height: int = 64, width: int = 80, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def photo_like(height: int, width: int) -> Pixels:
+    """Colours that vary within a few pixels: the scheme itself fails on flat ones."""
+    coarse = np.random.default_rng(5).normal(0, 45, (height // 2, width // 2, 3))
+    base = 125 + coarse.repeat(2, axis=0).repeat(2, axis=1)
+    return np.clip(base, 40, 215).astype(np.uint8)
+
+
+def hide(plane: Pixels, payload: bytes) -> Pixels:
+    """`payload` in the lowest bits of `plane` (H, W, C), column by column."""
+    bits = np.unpackbits(np.frombuffer(payload, np.uint8))
+    flat = plane.transpose(1, 0, 2).reshape(-1).copy()
+    flat[: len(bits)] = (flat[: len(bits)] & 0xFE) | bits
+    height, width, channels = plane.shape
+    return flat.reshape(width, height, channels).transpose(1, 0, 2)
+
+
+def stealth(magic: bytes, value: str) -> bytes:
+    body = value.encode()
+    if magic.endswith(b"comp"):
+        body = gzip.compress(body)
+    return magic + (8 * len(body)).to_bytes(4, "big") + body
+
+
+@pytest.mark.parametrize("magic", [b"stealth_pnginfo", b"stealth_pngcomp"])
+def test_settings_hidden_in_alpha_are_found(magic: bytes) -> None:
+    alpha = hide(np.full((64, 80, 1), 255, np.uint8), stealth(magic, PARAMETERS))[:, :, 0]
+    (evidence,) = read_pixel_marks(make_image(make_pixels(), alpha))
+    assert (evidence.signal, evidence.says, evidence.tier) == ("pixel_lsb", Says.AI, Tier.STRONG)
+    assert evidence.value.startswith("a lighthouse")
+    assert evidence.source == "Stable Diffusion web UI or a relative of it"
+
+
+@pytest.mark.parametrize("magic", [b"stealth_rgbinfo", b"stealth_rgbcomp"])
+def test_settings_hidden_in_colours_are_found(magic: bytes) -> None:
+    pixels = hide(make_pixels(), stealth(magic, PARAMETERS))
+    (evidence,) = read_pixel_marks(make_image(pixels))
+    assert evidence.location == "Pixels:RGB lowest bits"
+
+
+def test_cut_settings_still_count() -> None:
+    alpha = hide(np.full((8, 20, 1), 255, np.uint8), b"stealth_pngcomp" + b"\xff" * 4 + b"\x1f")[
+        :, :, 0
+    ]
+    (evidence,) = read_pixel_marks(make_image(make_pixels(8, 20), alpha))
+    assert evidence.value == "stealth_pngcomp"
+
+
+def test_a_bomb_in_alpha_stays_small() -> None:
+    payload = gzip.compress(bytes(200_000_000))[:200_000]
+    body = b"stealth_pngcomp" + (8 * len(payload)).to_bytes(4, "big") + payload
+    alpha = hide(np.full((1000, 1700, 1), 255, np.uint8), body)[:, :, 0]
+    (evidence,) = read_pixel_marks(make_image(make_pixels(1000, 1700), alpha))
+    assert len(evidence.value) <= 200
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 7)])
+def test_plain_pixels_say_nothing(size: tuple[int, int]) -> None:
+    alpha = np.full(size, 255, np.uint8)
+    assert read_pixel_marks(make_image(make_pixels(*size), alpha), watermarks=True) == ()
+
+
+@pytest.fixture
+def sign(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Signs as NovelAI does, with a key of our own in place of NovelAI's."""
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    key = ed25519.Ed25519PrivateKey.generate()
+    public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+    monkeypatch.setattr(novelai, "_PUBLIC_KEY", public)
+
+    def make(pixels: Pixels, comment: dict[str, object]) -> dict[str, object]:
+        message = pixels.tobytes() + json.dumps(comment).encode()
+        return {**comment, "signed_hash": base64.b64encode(key.sign(message)).decode()}
+
+    return make
+
+
+COMMENT: dict[str, object] = {"prompt": "ein Schloß", "steps": 28, "scale": 5.0, "x": [1, None]}
+
+
+def signed_files(comment: dict[str, object]) -> list[tuple[bytes, str]]:
+    direct = json.dumps(comment)
+    wrapped = json.dumps({"Comment": direct, "Software": "NovelAI"})
+    return [
+        (png(text("Comment", direct)), "image/png"),
+        (
+            webp((b"EXIF", tiff([], [user_comment(b"ASCII\0\0\0" + wrapped.encode())]))),
+            "image/webp",
+        ),
+    ]
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_a_signature_that_holds_is_proof(sign, kind: int) -> None:  # type: ignore[no-untyped-def]
+    pixels = make_pixels()
+    data, media_type = signed_files(sign(pixels, COMMENT))[kind]
+    provenance = read_provenance(data, media_type)
+    (evidence,) = read_pixel_marks(make_image(pixels, None, data, media_type))
+    assert (evidence.says, evidence.tier) == (Says.AI, Tier.PROOF)
+    assert evidence.rule == "novelai-signature"
+    merged = with_pixel_marks(provenance, (evidence,))
+    assert merged.evidence[0] is evidence
+    assert merged.generator == "NovelAI"
+    assert describe(merged).startswith("Signed by NovelAI: made by AI")
+
+
+def test_a_signature_hidden_in_alpha_is_proof(sign) -> None:  # type: ignore[no-untyped-def]
+    pixels = make_pixels(200, 80)
+    body = stealth(b"stealth_pngcomp", json.dumps({"Comment": json.dumps(sign(pixels, COMMENT))}))
+    alpha = hide(np.full((200, 80, 1), 255, np.uint8), body)[:, :, 0]
+    evidence = read_pixel_marks(make_image(pixels, alpha))
+    assert {one.tier for one in evidence} == {Tier.STRONG, Tier.PROOF}
+
+
+def test_one_changed_bit_or_word_breaks_the_signature(sign) -> None:  # type: ignore[no-untyped-def]
+    pixels = make_pixels()
+    comment = sign(pixels, COMMENT)
+    changed = pixels.copy()
+    changed[3, 4, 1] ^= 1
+    data = png(text("Comment", json.dumps(comment)))
+    assert read_pixel_marks(make_image(changed, None, data)) == ()
+    other = png(text("Comment", json.dumps({**comment, "prompt": "other"})))
+    assert read_pixel_marks(make_image(pixels, None, other)) == ()
+
+
+@pytest.mark.parametrize("signature", ["", "AA==", "no base64!", "ü", 7, None])
+def test_odd_signatures_prove_nothing(signature: object) -> None:
+    pytest.importorskip("cryptography")
+    data = png(text("Comment", json.dumps({"signed_hash": signature})))
+    assert read_pixel_marks(make_image(make_pixels(), None, data)) == ()
+
+
+SDXL = format(0b101100111110110010010000011110111011000110011110, "048b")
+FLUX = format(0b001010101111111010000111100111001111010100101110, "048b")
+SD1 = "".join(format(byte, "08b") for byte in b"StableDiffusionV1")
+
+
+def embed(pixels: Pixels, message: str, centre: float) -> Pixels:
+    """The published embedder, with U centred on `centre`; brightness and V stay as they are."""
+    image = pixels.astype(np.float64)
+    height, width = image.shape[0] // 8 * 8, image.shape[1] // 8 * 8
+    luma = image @ [0.299, 0.587, 0.114]
+    chroma = 0.492 * (image[:, :, 2] - luma) + centre
+    index = 0
+    for top in range(0, height, 8):
+        for left in range(0, width, 8):
+            block = chroma[top : top + 8, left : left + 8]
+            band = (block[::2, ::2] + block[1::2, ::2] + block[::2, 1::2] + block[1::2, 1::2]) / 2
+            place = 1 + int(np.abs(band.ravel()[1:]).argmax())
+            value = band.ravel()[place]
+            bit = int(message[index % len(message)])
+            wanted = np.sign(value or 1.0) * (abs(value) // 36 + 0.25 + 0.5 * bit) * 36
+            row, column = 2 * (place // 4), 2 * (place % 4)
+            block[row : row + 2, column : column + 2] += (wanted - value) / 2
+            index += 1
+    change = chroma - (0.492 * (image[:, :, 2] - luma) + centre)
+    image[:, :, 2] += change / 0.492
+    blue = image[:, :, 2]
+    # (B - Y) must grow by change / 0.492 while Y stays: green pays for blue.
+    image[:, :, 1] = (luma - 0.299 * image[:, :, 0] - 0.114 * blue) / 0.587
+    marked: Pixels = np.clip(np.round(image), 0, 255).astype(np.uint8)
+    return marked
+
+
+@pytest.mark.parametrize("centre", [0.5, 128.0], ids=["float", "bytes"])
+@pytest.mark.parametrize(
+    ("message", "rule"),
+    [(SDXL, "watermark-sdxl"), (FLUX, "watermark-flux"), (SD1, "watermark-sd1")],
+)
+def test_open_watermarks_are_read(message: str, rule: str, centre: float) -> None:
+    marked = embed(photo_like(512, 640), message, centre)
+    (evidence,) = read_pixel_marks(make_image(marked), watermarks=True)
+    assert evidence.rule == rule
+    assert (evidence.says, evidence.tier) == (Says.AI, Tier.STRONG)
+    assert read_pixel_marks(make_image(marked)) == ()
+
+
+def test_other_messages_and_plain_pictures_carry_no_watermark() -> None:
+    for seed in range(8):
+        bits = "".join(map(str, np.random.default_rng(seed).integers(0, 2, 48)))
+        marked = embed(photo_like(256, 320), bits, 128.0)
+        assert read_pixel_marks(make_image(marked), watermarks=True) == ()
+    assert read_pixel_marks(make_image(photo_like(512, 512)), watermarks=True) == ()
+    assert read_pixel_marks(make_image(np.zeros((512, 512, 3), np.uint8)), watermarks=True) == ()
+
+
+def test_merging_nothing_changes_nothing() -> None:
+    assert with_pixel_marks(Provenance(), ()) == Provenance()
