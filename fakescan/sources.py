@@ -128,7 +128,7 @@ class SourceFinder:
     def _walk(self, top: str) -> Iterator[Source]:
         # An explicit stack: folders may nest deeper than Python recurses.
         stack: list[tuple[str, Iterator[os.DirEntry[str]]]] = []
-        yield from self._enter(top, stack)
+        yield from self._enter(top, os.path.realpath(top), stack)
         while stack:
             real_folder, entries = stack[-1]
             entry = next(entries, None)
@@ -138,14 +138,13 @@ class SourceFinder:
                 continue
             elif self._is_folder(entry):
                 if self._follow_links or not entry.is_symlink():
-                    yield from self._enter(entry.path, stack)
+                    yield from self._enter(entry.path, _real_path(entry, real_folder), stack)
             else:
-                yield from self._file(entry, real_folder)
+                yield from self._file(entry, _real_path(entry, real_folder))
 
     def _enter(
-        self, folder: str, stack: list[tuple[str, Iterator[os.DirEntry[str]]]]
+        self, folder: str, real: str, stack: list[tuple[str, Iterator[os.DirEntry[str]]]]
     ) -> Iterator[Source]:
-        real = os.path.realpath(folder)
         if real in self._excluded or not self._is_new(real):
             return
         try:
@@ -164,10 +163,7 @@ class SourceFinder:
         except OSError:  # a link that leads round in a circle
             return False
 
-    def _file(self, entry: os.DirEntry[str], real_folder: str) -> Iterator[Source]:
-        # Only a link needs resolving; that costs a call to the system for each part of the path.
-        linked = entry.is_symlink()
-        real = os.path.realpath(entry.path) if linked else os.path.join(real_folder, entry.name)
+    def _file(self, entry: os.DirEntry[str], real: str) -> Iterator[Source]:
         if real in self._excluded:
             return
         named = has_image_suffix(entry.name)
@@ -200,6 +196,13 @@ class SourceFinder:
             return False
         self._seen.add(digest)
         return True
+
+
+def _real_path(entry: os.DirEntry[str], real_folder: str) -> str:
+    # Only a link needs resolving; that costs a call to the system for each part of the path.
+    if entry.is_symlink():
+        return os.path.realpath(entry.path)
+    return os.path.join(real_folder, entry.name)
 
 
 def _source(path: str, status: os.stat_result) -> Source:
