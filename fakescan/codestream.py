@@ -42,7 +42,11 @@ def keep_codestream(media_type: str, data: bytes) -> bytes:
 def ends_early(media_type: str, data: bytes) -> bool:
     """Whether the bytes stop before the format says that they end."""
     if media_type == "image/jpeg":
-        return b"\xff\xd9" not in data[2:]
+        # A thumbnail in the metadata has an end of its own.
+        scans = (
+            start for marker, start, _ in _jpeg_segments(data) if marker == _JPEG_START_OF_SCAN
+        )
+        return data.find(b"\xff\xd9", next(scans, len(data))) < 0
     if media_type == "image/png":
         return not any(True for _ in _png_chunks(data, frozenset((b"IEND",))))
     if media_type == "image/webp":

@@ -20,6 +20,7 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -160,6 +161,24 @@ def _open_heif(stream: io.BytesIO) -> Image.Image:
     return image
 
 
+class _StoredTiff(TiffImagePlugin.TiffImageFile):
+    """Pillow's reader, short of its turn to upright and of its limit on pixels."""
+
+    def load_prepare(self) -> None:
+        if self._im is None:
+            self.im = Image.new(self.mode, self._tile_size, None).im
+        ImageFile.ImageFile.load_prepare(self)
+
+    def load_end(self) -> None:
+        pass
+
+
+def _open_tiff(stream: io.BytesIO) -> Image.Image:
+    image = _StoredTiff(stream)
+    image._size = image._tile_size
+    return image
+
+
 # The decoders by name, and no others: Image.open would try forty, and holds a limit on pixels
 # that is global to the process.
 _OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
@@ -168,7 +187,7 @@ _OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "image/webp": WebPImagePlugin.WebPImageFile,
     "image/gif": GifImagePlugin.GifImageFile,
     "image/bmp": BmpImagePlugin.BmpImageFile,
-    "image/tiff": TiffImagePlugin.TiffImageFile,
+    "image/tiff": _open_tiff,
     "image/avif": AvifImagePlugin.AvifImageFile,
     "image/heic": _open_heif,
     "image/heif": _open_heif,
