@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import binascii
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -213,7 +215,7 @@ PLACES: dict[str, tuple[bytes, str, str, str, str, str, bytes]] = {
         "image/png", "png_text", "parameters", "PNG:iTXt:parameters", "deep", b"",
     ),
     "png eXIf": (
-        png(chunk(b"eXIf", EXIF)), "image/png", "exif", "Make", "EXIF:Make", "Canon", b"",
+        png(chunk(b"eXIf", EXIF)), "image/png", "exif", "Make", "EXIF:Make", "Canon", b"\x0f\x01",
     ),
     "png XMP in iTXt": (
         png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + TRAINED_XMP)),
@@ -562,3 +564,13 @@ def test_caps_hold() -> None:
     assert metadata.limit_reached
     tags = jpeg(app1(_raw_entries(3_000, 1, 1)))
     assert MAX_EXIF_TAGS - 2 <= len(read_metadata(tags, "image/jpeg").tags) <= MAX_EXIF_TAGS
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, fakescan.provenance;"
+        "print(*sorted({'numpy', 'PIL', 'torch', 'c2pa', 'exifread', 'cryptography', 'defusedxml'}"
+        " & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == ""

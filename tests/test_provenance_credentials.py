@@ -91,7 +91,14 @@ def make_authority(organization: str) -> Authority:
 
 @pytest.fixture(scope="module")
 def known() -> Authority:
+    """Trusted, but not with cameras."""
     return make_authority("Known Ltd")
+
+
+@pytest.fixture(scope="module")
+def camera() -> Authority:
+    """Trusted, and signs in cameras alone."""
+    return make_authority("Leica Camera AG")
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +107,15 @@ def stranger() -> Authority:
 
 
 @pytest.fixture(autouse=True)
-def trust(monkeypatch: pytest.MonkeyPatch, known: Authority) -> Iterator[None]:
-    """Adds the known authority to the shipped lists."""
+def trust(monkeypatch: pytest.MonkeyPatch, known: Authority, camera: Authority) -> Iterator[None]:
+    """Adds both to the shipped lists."""
     read = credentials._read_trust_list
     monkeypatch.setattr(
         credentials,
         "_read_trust_list",
-        lambda name: read(name) + (known.root if name == "C2PA-TRUST-LIST.pem" else ""),
+        lambda name: (
+            read(name) + (known.root + camera.root if name == "C2PA-TRUST-LIST.pem" else "")
+        ),
     )
     credentials._context.cache_clear()
     yield
@@ -192,27 +201,31 @@ def test_a_credential_that_does_not_match_is_weak(known: Authority) -> None:
     }
 
 
-def test_a_trusted_capture_is_the_proof_of_a_photograph(known: Authority) -> None:
-    provenance = read(sign(known, CAPTURED))
+def test_a_trusted_cameras_capture_is_the_proof_of_a_photograph(camera: Authority) -> None:
+    provenance = read(sign(camera, CAPTURED))
     assert rules(provenance) == {"c2pa-camera": (Says.CAMERA, Tier.PROOF)}
-    assert describe(provenance) == "Signed by Known Ltd, trusted: captured by a camera."
+    assert describe(provenance) == "Signed by Leica Camera AG, trusted: captured by a camera."
+
+
+def test_who_is_trusted_but_makes_no_camera_proves_no_capture(known: Authority) -> None:
+    assert rules(read(sign(known, CAPTURED))) == {"c2pa-camera": (Says.CAMERA, Tier.STRONG)}
 
 
 def test_a_strangers_capture_proves_nothing(stranger: Authority) -> None:
     assert rules(read(sign(stranger, CAPTURED))) == {"c2pa-camera": (Says.CAMERA, Tier.STRONG)}
 
 
-def test_an_ai_edit_of_a_capture_is_an_edit_and_no_capture(known: Authority) -> None:
+def test_an_ai_edit_of_a_capture_is_an_edit_and_no_capture(camera: Authority) -> None:
     edit = action("c2pa.edited", "compositeWithTrainedAlgorithmicMedia")
-    assert rules(read(sign(known, CAPTURED, edit))) == {"c2pa-ai-edit": (Says.AI_EDIT, Tier.PROOF)}
+    assert rules(read(sign(camera, CAPTURED, edit))) == {"c2pa-ai-edit": (Says.AI_EDIT, Tier.PROOF)}
 
 
-def test_human_edits_of_a_capture_are_told(known: Authority) -> None:
-    assert rules(read(sign(known, CAPTURED, action("c2pa.cropped")))) == {
+def test_human_edits_of_a_capture_are_told(camera: Authority) -> None:
+    assert rules(read(sign(camera, CAPTURED, action("c2pa.cropped")))) == {
         "c2pa-camera": (Says.CAMERA, Tier.PROOF),
         "c2pa-edited": (Says.EDITED, Tier.PROOF),
     }
-    assert rules(read(sign(known, CAPTURED, action("c2pa.transcoded")))) == {
+    assert rules(read(sign(camera, CAPTURED, action("c2pa.transcoded")))) == {
         "c2pa-camera": (Says.CAMERA, Tier.PROOF)
     }
 
@@ -234,8 +247,8 @@ def test_a_strangers_parent_is_not_laundered_by_a_trusted_child(
     assert tiers == {Tier.STRONG}
 
 
-def test_a_capture_known_only_from_the_parent_is_no_proof(known: Authority) -> None:
-    child = sign(known, parent=sign(known, CAPTURED))
+def test_a_capture_known_only_from_the_parent_is_no_proof(camera: Authority) -> None:
+    child = sign(camera, parent=sign(camera, CAPTURED))
     assert rules(read(child))["c2pa-camera"] == (Says.CAMERA, Tier.STRONG)
 
 
@@ -404,3 +417,23 @@ def test_the_shipped_lists_are_whole() -> None:
         "itl-anchors.pem": 18,
         "itl-allowed.pem": 86,
     }
+
+
+@pytest.mark.parametrize(
+    ("signer", "unit", "expected"),
+    [
+        ("Google LLC", "Pixel Camera", True),
+        ("Google LLC", "Google Photos", False),
+        ("vivo Mobile Communication Co., Ltd.", "JOVI Camera", True),
+        ("Xiaomi Communications Co., Ltd", "Xiaomi MediaEditor", False),
+        ("NIKON CORPORATION", "", True),
+        ("Canonical Ltd", "", False),
+        ("Adobe Inc.", "Adobe Camera", False),
+    ],
+)
+def test_only_cameras_count_as_cameras(signer: str, unit: str, expected: bool) -> None:
+    document = store("Trusted", {
+        **manifest(CAPTURED), "signature_info": {"issuer": signer, "common_name": unit}
+    })  # fmt: skip
+    (evidence,) = credentials._interpret(document, 0).evidence
+    assert (evidence.tier is Tier.PROOF) is expected

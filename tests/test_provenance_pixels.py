@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import json
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from test_provenance_container import PARAMETERS, png, text, tiff, user_comment, webp
+from PIL import Image
+from test_provenance_container import PARAMETERS, app1, jpeg, png, text, tiff, user_comment, webp
 
 from fakescan.provenance import (
     describe,
@@ -230,3 +232,54 @@ def test_other_messages_and_plain_pictures_carry_no_watermark() -> None:
 
 def test_merging_nothing_changes_nothing() -> None:
     assert with_pixel_marks(Provenance(), ()) == Provenance()
+
+
+def make_photo(seed: int, width: int = 320, height: int = 240) -> Image.Image:
+    """Large soft patches, as no other seed has them."""
+    patches = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def with_thumbnail(photo: Image.Image, thumbnail: Image.Image) -> DecodedImage:
+    stream = io.BytesIO()
+    thumbnail.save(stream, "JPEG")
+    small = stream.getvalue()
+    number = [value.to_bytes(4, "little") for value in (8 + 6 + 2 + 24 + 4, len(small))]
+    block = b"II*\0\x08\0\0\0" + b"\0\0" + (14).to_bytes(4, "little") + b"\x02\0"
+    for tag, value in zip((0x0201, 0x0202), number, strict=True):
+        block += tag.to_bytes(2, "little") + b"\x04\0\x01\0\0\0" + value
+    data = jpeg(app1(block + bytes(4) + small))
+    return make_image(np.asarray(photo), None, data, "image/jpeg")
+
+
+def test_a_thumbnail_of_another_picture_tells_of_an_edit() -> None:
+    (evidence,) = read_pixel_marks(with_thumbnail(make_photo(1), make_photo(2, 160, 120)))
+    assert (evidence.rule, evidence.says, evidence.tier) == (
+        "thumbnail-differs",
+        Says.EDITED,
+        Tier.WEAK,
+    )
+
+
+def test_a_thumbnail_of_the_picture_says_nothing() -> None:
+    photo = make_photo(1)
+    boxed = Image.new("RGB", (160, 120))
+    boxed.paste(make_photo(3, 160, 107), (0, 6))
+    for whole, thumbnail in (
+        (photo, photo.resize((160, 120))),
+        (make_photo(3, 300, 200), boxed),  # bars above and below a 3:2 picture
+        (photo.rotate(90, expand=True), photo.resize((160, 120))),  # turned, thumbnail forgotten
+        (Image.new("RGB", (320, 240), "white"), photo.resize((160, 120))),  # flat: no telling
+    ):
+        assert read_pixel_marks(with_thumbnail(whole, thumbnail)) == ()
+
+
+@pytest.mark.parametrize("place", [(0, 0), (10, 5), (10**9, 100), (20, 2**32 - 1)])
+def test_broken_thumbnails_are_survived(place: tuple[int, int]) -> None:
+    image = with_thumbnail(make_photo(1), make_photo(2, 160, 120))
+    start, length = (value.to_bytes(4, "little") for value in place)
+    data = bytearray(image.data)
+    for tag, value in ((b"\x01\x02\x04\0", start), (b"\x02\x02\x04\0", length)):
+        position = data.index(tag) + 8
+        data[position : position + 4] = value
+    assert read_pixel_marks(make_image(image.pixels, None, bytes(data), "image/jpeg")) == ()

@@ -33,7 +33,9 @@ def read_provenance(data: bytes, media_type: str | None) -> Provenance:
     hits = find_marks(metadata.fields)
     reading = CredentialReading()
     if metadata.manifest_offset is not None and not metadata.limit_reached:
-        reading = read_credential(data, media_type, metadata.manifest_offset)
+        # c2pa knows the RAW formats built on TIFF only by that name.
+        carrier = "image/tiff" if data[:2] in {b"II", b"MM"} else media_type
+        reading = read_credential(data, carrier, metadata.manifest_offset)
     evidence = (*reading.evidence, *(hit.evidence for hit in hits), *camera.evidence)
     naming = [hit for hit in hits if hit.mark.says in _NAMING and hit.mark.tier is Tier.STRONG]
     return Provenance(

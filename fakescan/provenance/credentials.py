@@ -40,6 +40,12 @@ _AI_ASSERTIONS = frozenset({"c2pa.ai_generated_content", "c2pa.ai-disclosure"})
 _AI_DESCRIPTION = re.compile(r"^AI Generated Image$")
 _AI_GENERATORS = re.compile(r"^(?:Microsoft_Responsible_AI|Dreamina)/")
 _INCEPTIONS = frozenset({"c2pa.created", "c2pa.opened"})
+# Who lets only a camera sign. Many a trusted signer lets its users state what they like. From the
+# C2PA conformance programme's list and the interim list's roots.
+_CAMERA_SIGNERS = re.compile(
+    r"(?i)(?:leica|sony|nikon|canon|fujifilm|samsung|huawei|truepic)\b"
+    r"|.*/(?:pixel|xiaomi|vivo|jovi) camera$|qualcomm.*/snapdragon"
+)
 # Changes of form, not of what the picture shows.
 _NON_EDITORIAL = frozenset(
     {
@@ -131,8 +137,8 @@ def _interpret(document: dict[str, object], offset: int) -> CredentialReading:
     if statement is not None:
         says, action, depth = statement
         tier = max((_tier(one) for one in store.chain[: depth + 1]), key=_TIERS.index)
-        if says is Says.CAMERA and depth and tier is Tier.PROOF:
-            # The pixels of the capture are gone, and a human edit may have replaced them all.
+        # Of a parent's capture the pixels are gone: a human edit may have replaced them all.
+        if says is Says.CAMERA and tier is Tier.PROOF and (depth or not _is_camera(active)):
             tier = Tier.STRONG
         source = (says is not Says.CAMERA and action.agent) or store.chain[depth].claim_generator
         find(
@@ -172,6 +178,10 @@ def _tier(manifest: Manifest) -> Tier:
     if any(not _IDENTITY_FAILURES.match(code) for code in manifest.failures):
         return Tier.WEAK
     return Tier.PROOF if manifest.trusted and not manifest.failures else Tier.STRONG
+
+
+def _is_camera(manifest: Manifest) -> bool:
+    return bool(_CAMERA_SIGNERS.match(f"{manifest.signer}/{manifest.signer_unit}"))
 
 
 def _find_statement(chain: tuple[Manifest, ...]) -> tuple[Says, Action, int] | None:

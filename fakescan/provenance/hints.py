@@ -58,10 +58,12 @@ def _speak_credential(provenance: Provenance, found: Evidence, deed: str, with_n
 
 def _origin(provenance: Provenance) -> str | None:
     """Camera, editing or a platform: the first of them that the file speaks of."""
-    capture = _first(provenance, Says.CAMERA, Tier.PROOF)
-    if capture is not None:
-        signer = provenance.credential.signer if provenance.credential else None
-        return f"Signed by {_short(signer) or 'a camera'}, trusted: captured by a camera."
+    signer = _short(provenance.credential.signer if provenance.credential else None)
+    for one in provenance.evidence:
+        if one.signal == "c2pa" and one.says is Says.CAMERA:
+            if one.tier is Tier.PROOF:
+                return f"Signed by {signer or 'a camera'}, trusted: captured by a camera."
+            return "A signed claim says captured by a camera; it could not be verified to the end."
     camera = provenance.camera_model or provenance.camera_make
     if camera is not None:
         make = provenance.camera_make

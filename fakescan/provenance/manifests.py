@@ -27,9 +27,14 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One manifest: what it states, who signed it, and how it validated here and now."""
+    """One manifest: what it states, who signed it, and how it validated here and now.
+
+    `signer` is the certificate's organization, `signer_unit` its common name: which of the
+    organization's products signed.
+    """
 
     signer: str | None
+    signer_unit: str | None
     claim_generator: str | None
     actions: tuple[Action, ...]
     assertions: frozenset[str]
@@ -115,6 +120,7 @@ def _read_manifest(content: Json, trusted: bool, failures: tuple[str, ...]) -> M
     assertions = _objects(content.get("assertions"))
     return Manifest(
         signer=_text(signature.get("issuer")) or _text(signature.get("common_name")),
+        signer_unit=_text(signature.get("common_name")),
         claim_generator=_text(content.get("claim_generator")) or _text(info.get("name")),
         actions=tuple(_read_actions(assertions))[:_MAX_ACTIONS],
         assertions=frozenset(_text(one.get("label")) or "" for one in assertions),

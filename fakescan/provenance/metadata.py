@@ -58,6 +58,8 @@ class Metadata:
     manifest_offset: int | None = None
     width: int | None = None
     height: int | None = None
+    thumbnail: tuple[int, int] | None = None
+    """Where EXIF's thumbnail, a JPEG, begins in the file, and its length in bytes."""
     chunks_left: int = MAX_CHUNKS
     tags_left: int = MAX_EXIF_TAGS
     text_left: int = MAX_TEXT_BYTES

@@ -52,7 +52,7 @@ def _read_chunk(kind: bytes, payload: bytes, position: int, metadata: Metadata) 
         metadata.width = int.from_bytes(payload[:4], "big")
         metadata.height = int.from_bytes(payload[4:8], "big")
     elif kind == b"eXIf":
-        _read_exif(payload, position, metadata)
+        _read_exif(payload, position + 8, metadata)
     elif kind == b"iCCP":
         _, _, profile = payload.partition(b"\0")
         icc.read(metadata.inflate(profile[1:], MAX_XMP_BYTES), position, metadata)
@@ -114,5 +114,5 @@ def _read_raw_profile(kind: str, text: bytes, position: int, metadata: Metadata)
 
 
 def _read_exif(payload: bytes, position: int, metadata: Metadata) -> None:
-    exif = payload.removeprefix(b"Exif\0\0")
-    tiff.walk(exif, 0, len(exif), metadata, file_offset=position)
+    start = 6 if payload.startswith(b"Exif\0\0") else 0
+    tiff.walk(payload, start, len(payload), metadata, file_offset=position)

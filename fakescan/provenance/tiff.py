@@ -42,6 +42,7 @@ TEXT_TAGS = {
 }
 
 _DIRECTORIES = {0x8769: "ExifIFD", 0x8825: "GPS", 0xA005: "InteropIFD"}
+_THUMBNAIL = (0x0201, 0x0202)  # JPEGInterchangeFormat and its length
 _XMP, _IPTC, _PHOTOSHOP, _ICC, _C2PA = 0x02BC, 0x83BB, 0x8649, 0x8773, 0xCD41
 _BLOCKS = frozenset({_XMP, _IPTC, _PHOTOSHOP, _ICC})
 
@@ -84,6 +85,7 @@ class _Reader:
     word: int
     metadata: Metadata
     pending: list[tuple[int, str]] = field(default_factory=list)
+    thumbnail: list[int] = field(default_factory=lambda: [0, 0])
 
     def read(self) -> None:
         seen = set()
@@ -115,6 +117,8 @@ class _Reader:
                 return
             self.metadata.tags_left -= 1
             self._read_entry(first, directory)
+        if directory == "IFD1" and self.thumbnail[0] and not self.file_offset:
+            self.metadata.thumbnail = (self.start + self.thumbnail[0], self.thumbnail[1])
         if directory == "IFD0":
             self.pending.append((self._number(position + entries * entry_bytes, self.word), "IFD1"))
 
@@ -125,6 +129,8 @@ class _Reader:
         if kind not in TYPE_BYTES:
             self.metadata.malformed = True
             return
+        if directory == "IFD1" and number in _THUMBNAIL:
+            self.thumbnail[_THUMBNAIL.index(number)] = self._number(place, self.word)
         if number in _DIRECTORIES:
             self.pending.append((self._number(place, self.word), _DIRECTORIES[number]))
             return
