@@ -69,10 +69,11 @@ def scores_of(logits: FloatArray, calibration: Calibration) -> FloatArray:
     return np.array([probability(float(logit), calibration) for logit in logits])
 
 
-def fit_thresholds(scores: FloatArray, labels: LabelArray) -> Thresholds:
+def fit_thresholds(scores: FloatArray, labels: LabelArray) -> Thresholds | None:
     """The threshold table of scores (N,): every usual false-positive rate that N can show.
 
-    By the rule of three, no rate below 3 / n can be claimed from n real images.
+    By the rule of three, no rate below 3 / n can be claimed from n real images. None where N is
+    too small for any: such a model's score can be shown, and decides nothing.
     """
     import numpy as np
 
@@ -82,6 +83,8 @@ def fit_thresholds(scores: FloatArray, labels: LabelArray) -> Thresholds:
         for rate in FALSE_POSITIVE_RATES
         if rate >= 3 / len(real)
     )
+    if not rows:
+        return None
     # The highest score that at most 5 % of AI doesn't exceed.
     allowed = math.floor(MAX_MISSED_AI_RATE * len(ai))
     # Below zero where so much AI scores nothing that `real` can't be said at all.

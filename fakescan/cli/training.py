@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fakescan.cli.options import DeviceOption
-from fakescan.records import ExitCode, FakescanError
-from fakescan.weights import Architecture, ArchitectureName
+from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, ExitCode, FakescanError
+from fakescan.weights import Architecture, ArchitectureName, read_card
 
 
 def train(
@@ -99,4 +100,12 @@ def train(
     for title, metrics in (("validation", result.validation), ("test", result.test)):
         if metrics is not None:
             print_metrics(title, metrics)
-    typer.echo(f"Use it: fakescan scan PICTURES --model {result.weights}")
+    typer.echo(f"Use it: {_scan_line(result.weights)}")
+
+
+def _scan_line(weights: Path) -> str:
+    thresholds = read_card(weights.with_suffix(".json")).thresholds
+    line = f"fakescan scan PICTURES --model {shlex.quote(str(weights))}"
+    lowest = min(row.rate for row in thresholds.ai) if thresholds else 0.0
+    # Few pictures promise only a rate above the usual one, which scan would refuse.
+    return line if lowest <= DEFAULT_MAX_FALSE_POSITIVE_RATE else f"{line} --max-fpr {lowest:g}"

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CARD, save_tiny_model
+
+from fakescan.backends import BackendName, Precision, load_backend
+from fakescan.model import (
+    ARCHITECTURES,
+    Detector,
+    Network,
+    build_detector,
+    build_network,
+    pick_device,
+)
+from fakescan.records import FakescanError
+from fakescan.weights import Architecture, ArchitectureName, Input
+
+
+def crops(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("cnn", {"filters": 4, "layers": 1, "dense": (8, 4)}),
+        ("cnn", {"filters": 2, "layers": 3, "dense": [16]}),
+        ("cnn", {"dense": ()}),
+        ("resnet18", {}),
+        ("resnet18", {"stem_pool": False}),
+    ],
+)
+def test_a_network_gives_one_logit_a_picture(name: str, options: dict[str, object]) -> None:
+    network = build_network(Architecture(name, options)).eval()
+    with torch.inference_mode():
+        logits = network(torch.zeros(2, 3, 32, 32))
+    assert logits.shape == (2,)
+    assert logits.isfinite().all()
+
+
+def test_every_architecture_that_can_be_named_can_be_built() -> None:
+    assert set(ARCHITECTURES) == set(ArchitectureName)
+    counts = {
+        name: sum(p.numel() for p in build_network(Architecture(name)).parameters())
+        for name in (ArchitectureName.RESNET34, ArchitectureName.RESNET50)
+    }
+    # torchvision's 21,284,672 and 23,508,032 without their classifiers and 7x7 stems, with ours.
+    assert counts == {
+        "resnet34": 21_284_672 - 9408 + 1728 + 513,
+        "resnet50": 23_508_032 - 9408 + 1728 + 2049,
+    }
+
+
+def test_options_of_the_small_network_change_it() -> None:
+    layers = [
+        len(build_network(Architecture("cnn", {"layers": layers})).features) for layers in (1, 2, 3)
+    ]
+    assert layers == [4, 8, 12]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        (Architecture("vgg"), "unknown architecture 'vgg'; known: cnn, resnet18"),
+        (Architecture("cnn", {"depth": 3}), "architecture cnn"),
+    ],
+)
+def test_unknown_architectures_are_one_line(architecture: Architecture, message: str) -> None:
+    with pytest.raises(FakescanError, match=message):
+        build_network(architecture)
+
+
+def test_weights_of_another_network_are_one_line() -> None:
+    tensors = build_network(CARD.architecture).state_dict()
+    with pytest.raises(FakescanError, match="don't fit resnet18"):
+        build_detector(replace(CARD, architecture=Architecture("resnet18")), tensors)
+
+
+class Mean(torch.nn.Module):
+    """The mean of the left half's red, as it comes in."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, :1, :, : images.shape[3] // 2].mean(dim=(2, 3))
+
+
+def half_white() -> torch.Tensor:
+    picture = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
+    picture[:, :, :2] = 255
+    return picture
+
+
+def test_normalisation_is_the_detectors_first_layer() -> None:
+    detector = Detector(Network(torch.nn.Identity(), Mean()), Input(4, (0.5,) * 3, (0.25,) * 3))
+    # White and black lie two deviations of 0.25 above and below the mean of 0.5.
+    assert detector(half_white()).item() == pytest.approx(2)
+    assert detector(half_white().flip(2)).item() == pytest.approx(-2)
+
+
+def test_channels_are_normalised_each_by_its_own() -> None:
+    detector = Detector(Network(torch.nn.Identity(), Mean()), Input(4, (0.1, 0, 0), (0.9, 1, 2)))
+    images = detector.normalise(torch.full((1, 4, 4, 3), 255, dtype=torch.uint8))
+    assert images.shape == (1, 3, 4, 4)
+    assert images[0, :, 0, 0].tolist() == pytest.approx([1, 1, 0.5])
+
+
+def test_the_mirror_image_is_part_of_the_network() -> None:
+    given = Input(4, (0.5,) * 3, (0.25,) * 3, mirror=True)
+    detector = Detector(Network(torch.nn.Identity(), Mean()), given)
+    assert detector(half_white()).item() == pytest.approx(0)
+    assert detector(half_white().flip(2)).item() == pytest.approx(0)
+
+
+# The torch backend
+
+
+def test_weights_come_back_as_the_network_that_was_saved(tiny_model: Path) -> None:
+    backend = load_backend(tiny_model, device="cpu")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_network(CARD.architecture)
+    expected = Detector(network, CARD.input).eval()
+    with torch.inference_mode():
+        wanted = expected(torch.from_numpy(crops(5))).numpy()
+    logits = backend.logits(crops(5))
+    assert logits.dtype == np.float32
+    assert logits == pytest.approx(wanted, abs=1e-6)
+    assert (backend.name, backend.precision, backend.card.name) == ("torch", "fp32", "brightness")
+
+
+def test_a_batch_changes_no_logit(tiny_model: Path) -> None:
+    backend = load_backend(tiny_model, backend=BackendName.TORCH, device="cpu")
+    pictures = crops(17)
+    single = np.concatenate([backend.logits(pictures[n : n + 1]) for n in range(17)])
+    # The bound that every backend has to keep.
+    assert backend.logits(pictures) == pytest.approx(single, abs=1e-3)
+
+
+def test_half_weights_are_computed_in_single_precision_on_a_cpu(tmp_path: Path) -> None:
+    weights = save_tiny_model(tmp_path)
+    from fakescan.weights import load_card, load_tensors, save_model
+
+    halved = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in load_tensors(weights).items()
+    }
+    small = save_model(tmp_path / "half", load_card(weights), halved)
+    assert small.stat().st_size < weights.stat().st_size
+    pair = [load_backend(path, device="cpu").logits(crops(4)) for path in (weights, small)]
+    assert pair[0] == pytest.approx(pair[1], abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "gpu"}, "--device gpu: torch has no such device here"),
+        ({"device": "cuda:99"}, "--device cuda:99"),
+        ({"device": "cpu", "precision": Precision.FP16}, "--precision fp16"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_one_line(
+    tiny_model: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(FakescanError, match=message):
+        load_backend(tiny_model, **options)
+
+
+def test_devices_by_name() -> None:
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device("auto").type in {"cpu", "cuda", "mps"}
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_logits(tiny_model: Path) -> None:
+    on_cpu, on_gpu, halved = (
+        load_backend(tiny_model, device=device, precision=precision)
+        for device, precision in (
+            ("cpu", None),
+            ("cuda", Precision.FP32),
+            ("cuda", None),
+        )
+    )
+    assert halved.precision == "fp16"
+    expected = on_cpu.logits(crops(64))
+    assert on_gpu.logits(crops(64)) == pytest.approx(expected, abs=1e-3)
+    assert halved.logits(crops(64)) == pytest.approx(expected, abs=2e-2)
