@@ -108,11 +108,12 @@ def pick_thresholds(card: ModelCard, max_false_positive_rate: float) -> tuple[fl
         return None
     rows = [row for row in card.thresholds.ai if row.rate <= max_false_positive_rate]
     if not rows:
-        n = card.thresholds.ai[0].n if card.thresholds.ai else card.thresholds.real.n
-        lowest = min((row.rate for row in card.thresholds.ai), default=None)
+        n = card.thresholds.real.n
+        rates = [row.rate for row in card.thresholds.ai]
+        least = f"no less than {min(rates):g}" if rates else "no rate at all"
         raise FakescanError(
-            f"--max-fpr {max_false_positive_rate:g}: model {card.name} was measured on {n} real"
-            f" images and can promise no less than {lowest if lowest is not None else 'nothing'}"
+            f"--max-fpr {max_false_positive_rate:g}: model {card.name} was measured on about {n}"
+            f" real images and can promise {least}"
         )
     threshold_ai = max(rows, key=lambda row: row.rate).score
     threshold_real = min(

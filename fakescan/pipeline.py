@@ -201,20 +201,32 @@ def scan_batch(
 
 def load_detectors(options: ScanOptions) -> tuple[Backend, ...]:
     """The models that `options` name, in that order. Raises FakescanError for what can't be."""
-    weights = [locate(model) for model in options.models] or find_models()
     return tuple(
         load_backend(
             path, backend=options.backend, device=options.device, precision=options.precision
         )
-        for path in weights
+        for path in locate_models(options)
     )
+
+
+def locate_models(options: ScanOptions) -> tuple[Path, ...]:
+    """The weights files that `options` name. Raises FakescanError for one that isn't there."""
+    return tuple(locate(model) for model in options.models) or find_models()
 
 
 def settings_key(detectors: Sequence[Backend], options: ScanOptions) -> str:
     """A name for all that a measurement depends on besides the file."""
     settings = {
         "program": __version__,
-        "models": [(found.card.sha256, found.name, found.precision) for found in detectors],
+        # Of a card, what decides which pictures are shown to the network, and how.
+        "models": [
+            (
+                (found.card.name, found.card.version, found.card.sha256),
+                (asdict(found.card.input), asdict(found.card.domain)),
+                (found.name, found.precision),
+            )
+            for found in detectors
+        ],
         "crops": options.crops,
         "max_pixels": options.max_pixels,
     }
