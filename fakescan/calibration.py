@@ -108,12 +108,10 @@ def pick_thresholds(card: ModelCard, max_false_positive_rate: float) -> tuple[fl
         return None
     rows = [row for row in card.thresholds.ai if row.rate <= max_false_positive_rate]
     if not rows:
-        n = card.thresholds.real.n
-        rates = [row.rate for row in card.thresholds.ai]
-        least = f"no less than {min(rates):g}" if rates else "no rate at all"
+        least = min(card.thresholds.ai, key=lambda row: row.rate)
         raise FakescanError(
-            f"--max-fpr {max_false_positive_rate:g}: model {card.name} was measured on about {n}"
-            f" real images and can promise {least}"
+            f"--max-fpr {max_false_positive_rate:g}: model {card.name} was measured on {least.n}"
+            f" real images and can promise no less than {least.rate:g}"
         )
     threshold_ai = max(rows, key=lambda row: row.rate).score
     threshold_real = min(

@@ -253,6 +253,15 @@ def _orientation(image: Image.Image, media_type: str, data: bytes) -> int:
     return find_orientation(media_type, data)
 
 
+def upright(pixels: UInt8Array, orientation: int) -> UInt8Array:
+    """A view of `pixels` (H, W, …), stored by EXIF's `orientation` 1 to 8, as seen upright."""
+    if orientation in {5, 6, 7, 8}:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in {2, 3, 6, 7} else pixels
+
+
 def crop_positions(width: int, height: int, size: int, count: int) -> tuple[tuple[int, int], ...]:
     """Upper left corners (x, y) of at most `count` square windows of `size` pixels.
 

@@ -6,8 +6,9 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from fakescan.pipeline import Scan, ScanOptions
     from fakescan.reports import Report, Summary
+    from fakescan.store import Store
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 --fail-on-ai and AI was found; 2 did not run;"
@@ -79,6 +81,13 @@ def scan(
     null_separated: Annotated[
         bool, typer.Option("-0", help="Paths on standard input end in NUL, not at the line's end.")
     ] = False,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures of where the model looked, for what was flagged."),
+    ] = None,
+    overlay_all: Annotated[
+        bool, typer.Option("--overlay-all", help="With --overlay: for every picture judged.")
+    ] = False,
     rescan: Annotated[bool, typer.Option(help="Measure again what the store knows.")] = False,
     store: Annotated[
         Path | None, typer.Option(help="Where measurements are kept between scans.")
@@ -89,9 +98,13 @@ def scan(
 ) -> None:
     """Scan files and folders, and say of each picture whether AI made it."""
     from fakescan.pipeline import ScanOptions
+    from fakescan.store import Store, default_store_path
 
-    reports = report or []
-    _check_reports(reports, paths)
+    outputs = _Outputs(tuple(report or ()), json_lines, overlay, overlay_all)
+    _check_reports(outputs.reports, paths)
+    if overlay_all and overlay is None:
+        raise FakescanError("--overlay-all needs --overlay FOLDER.")
+    written = (*outputs.reports, *([overlay] if overlay else []))
     options = ScanOptions(
         models=tuple(model or ()),
         backend=backend,
@@ -104,73 +117,95 @@ def scan(
         max_false_positive_rate=max_fpr,
         hidden=hidden,
         follow_links=follow_links,
-        excluded=tuple(os.path.realpath(path) for path in reports),
+        excluded=tuple(os.path.realpath(path) for path in written),
         rescan=rescan,
     )
-    summary = _scan(paths, options, reports, json_lines, null_separated, store, no_store)
+    with ExitStack() as stack:
+        kept = None if no_store else stack.enter_context(Store(store or default_store_path()))
+        summary = _scan(paths, null_separated, options, outputs, kept)
     if fail_on_ai and summary.verdicts[Verdict.AI] + summary.verdicts[Verdict.AI_EDIT]:
         raise typer.Exit(ExitCode.FOUND_AI)
     raise typer.Exit(ExitCode.SOME_UNREADABLE if summary.unreadable else ExitCode.DONE)
 
 
+@dataclass(frozen=True, slots=True)
+class _Outputs:
+    """Where findings go."""
+
+    reports: tuple[Path, ...]
+    json_lines: bool
+    overlay: Path | None
+    overlay_all: bool
+
+
 def _scan(
     paths: list[str],
-    options: ScanOptions,
-    reports: list[Path],
-    json_lines: bool,
     null_separated: bool,
-    store_path: Path | None,
-    no_store: bool,
+    options: ScanOptions,
+    outputs: _Outputs,
+    store: Store | None,
 ) -> Summary:
     from rich.console import Console
 
     from fakescan import pipeline
     from fakescan.reports import ReportHeader, Summary, open_report, to_record
     from fakescan.reports.terminal import print_summary
-    from fakescan.store import Store, default_store_path
 
     errors = Console(stderr=True)
     summary = Summary()
+    scan = pipeline.scan(_expand(paths, null_separated), options, store=store)
+    header = ReportHeader(
+        program={"name": "fakescan", "version": __version__},
+        models=pipeline.describe_models(scan.cards),
+        settings=pipeline.describe_settings(options),
+    )
+    if not scan.cards:
+        errors.print("No model is installed: only metadata decides.", highlight=False)
     with ExitStack() as stack:
-        store = None if no_store else Store(store_path or default_store_path())
-        if store is not None:
-            stack.enter_context(store)
-        scan = pipeline.scan(_expand(paths, null_separated), options, store=store)
-        header = ReportHeader(
-            program={"name": "fakescan", "version": __version__},
-            models=pipeline.describe_models(scan.cards),
-            settings=pipeline.describe_settings(options),
-        )
-        if not scan.cards:
-            errors.print("No model is installed: only metadata decides.", highlight=False)
-        sinks: list[Report] = [open_report(path, header, summary) for path in reports]
-        sinks += _standard_output(json_lines, bool(reports))
         stack.callback(scan.close)
+        sinks: list[Report] = [open_report(path, header, summary) for path in outputs.reports]
+        sinks += _standard_output(outputs)
         for sink in sinks:
             stack.enter_context(sink)
+        add_overlay = _overlays(options, outputs)
         try:
-            for finding in _with_progress(scan, paths, options):
+            for finding in map(add_overlay, _with_progress(scan, paths, options)):
                 summary.add(finding)
                 record = to_record(finding)
                 for sink in sinks:
                     sink.write(finding, record)
         except BrokenPipeError:
-            # The reader of standard output has seen enough: no error. Reports stay unwritten.
+            # The reader of standard output has seen enough, and that ends the scan: `| head`.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(ExitCode.DONE) from None
         except KeyboardInterrupt:
-            kept = "" if no_store else "; the same command goes on from here"
+            kept = "" if store is None else "; the same command goes on from here"
             errors.print(f"Interrupted after {summary.files:,} files{kept}.", highlight=False)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         summary.other_files = scan.other_files
     if store is not None and store.notice is not None:
         errors.print(store.notice, highlight=False, markup=False, soft_wrap=True)
     print_summary(summary, errors)
-    _suggest(errors, summary, bool(reports) or json_lines)
+    _suggest(errors, summary, bool(outputs.reports) or outputs.json_lines)
     return summary
 
 
-def _check_reports(reports: list[Path], paths: list[str]) -> None:
+def _overlays(options: ScanOptions, outputs: _Outputs) -> Callable[[Finding], Finding]:
+    if outputs.overlay is None:
+        return lambda finding: finding
+    from fakescan.explain import Explainer, OverlayFolder
+    from fakescan.pipeline import locate_models
+
+    folder = OverlayFolder(
+        outputs.overlay,
+        Explainer(locate_models(options)),
+        max_pixels=options.max_pixels,
+        every=outputs.overlay_all,
+    )
+    return folder.add
+
+
+def _check_reports(reports: Iterable[Path], paths: list[str]) -> None:
     from fakescan.reports import check_report_path
 
     inputs = {os.path.realpath(path) for path in paths if path != _STANDARD_INPUT}
@@ -196,17 +231,17 @@ def _expand(paths: Iterable[str], null_separated: bool) -> Iterator[str]:
             yield path
 
 
-def _standard_output(json_lines: bool, has_reports: bool) -> list[Report]:
+def _standard_output(outputs: _Outputs) -> list[Report]:
     from rich.console import Console
 
     from fakescan.reports.jsonl import JsonLinesStream
     from fakescan.reports.terminal import TerminalReport
 
-    if json_lines:
+    if outputs.json_lines:
         if sys.stdout is None:
             raise FakescanError("--json needs standard output, which is closed.")
         return [JsonLinesStream(sys.stdout.buffer)]
-    return [] if has_reports or sys.stdout is None else [TerminalReport(Console())]
+    return [] if outputs.reports or sys.stdout is None else [TerminalReport(Console())]
 
 
 def _with_progress(scan: Scan, paths: list[str], options: ScanOptions) -> Iterator[Finding]:
