@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from typing import Annotated
@@ -58,6 +59,7 @@ def main() -> None:
     """Run the program; the one place where a user's mistake becomes a line and an exit code."""
     # Decoders warn of what hostile files hold; a row with a status says what a user needs.
     warnings.filterwarnings("ignore", module="PIL")
+    _fill_closed_streams()
     try:
         app()
     except FakescanError as error:
@@ -66,3 +68,18 @@ def main() -> None:
     except KeyboardInterrupt:
         print("fakescan: interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(ExitCode.INTERRUPTED)
+
+
+def _fill_closed_streams() -> None:
+    # The next file opened would get a closed stream's number, and what others write to it.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        pass
+    os.close(descriptor)
+    # Progress and paths take these for granted. That results have nowhere to go is said instead.
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(_STANDARD_ERROR, "w")
+
+
+_STANDARD_ERROR = 2
