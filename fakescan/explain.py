@@ -28,7 +28,7 @@ LONGEST_SIDE = 1024
 SHORTEST_SIDE = 256
 """Pixels of an overlay's sides: larger pictures are shrunk, thumbnails grown."""
 
-_LEGEND_HEIGHT = 40
+_LINE_HEIGHT = 16
 _COLORS = "inferno"
 """Perceptually uniform, and still in order when printed in grey (Smith & van der Walt 2015)."""
 
@@ -183,7 +183,7 @@ def stitch(
 def draw_overlay(image: DecodedImage, heatmap: Heatmap, caption: str) -> Image.Image:
     """The picture, upright, under its heat map, with a legend below.
 
-    What the model did not look at is shown in faint grey. `caption` is one line of plain text.
+    What the model did not look at is shown faint. `caption` is one line of plain text.
     """
     from matplotlib import colormaps
 
@@ -195,7 +195,8 @@ def draw_overlay(image: DecodedImage, heatmap: Heatmap, caption: str) -> Image.I
     unseen = 0.35 * grey + 0.65 * 255
     blended = np.where(heatmap.seen[:, :, None], seen, unseen).astype(np.uint8)
     picture = Image.fromarray(upright(blended, image.orientation))
-    return _with_legend(_scaled(picture), caption)
+    lines = (caption,) if heatmap.seen.all() else (caption, "faint: not looked at")
+    return _with_legend(_scaled(picture), lines)
 
 
 def _scaled(picture: Image.Image) -> Image.Image:
@@ -211,18 +212,19 @@ def _scaled(picture: Image.Image) -> Image.Image:
     return picture
 
 
-def _with_legend(picture: Image.Image, caption: str) -> Image.Image:
+def _with_legend(picture: Image.Image, lines: tuple[str, ...]) -> Image.Image:
     from matplotlib import colormaps
 
     width = max(picture.width, SHORTEST_SIDE)
-    canvas = Image.new("RGB", (width, picture.height + _LEGEND_HEIGHT), "white")
+    canvas = Image.new("RGB", (width, picture.height + _LINE_HEIGHT * (len(lines) + 1)), "white")
     canvas.paste(picture, ((width - picture.width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=11)
-    top = picture.height + 6
-    draw.text((6, top), caption, fill="black", font=font)
+    top = picture.height + 3
+    for line in lines:
+        draw.text((6, top), line, fill="black", font=font)
+        top += _LINE_HEIGHT
     ramp = (colormaps[_COLORS](np.linspace(0, 1, 80))[:, :3] * 255).astype(np.uint8)
-    bar = Image.fromarray(np.repeat(ramp[None], 8, axis=0))
-    canvas.paste(bar, (6, top + 18))
-    draw.text((92, top + 14), "speaks for AI: less to more; grey: not looked at", "black", font)
+    canvas.paste(Image.fromarray(np.repeat(ramp[None], 8, axis=0)), (6, top + 3))
+    draw.text((92, top), "less to more that speaks for AI", fill="black", font=font)
     return canvas
