@@ -8,8 +8,10 @@ from pathlib import Path
 
 from fakescan.records import FakescanError
 from fakescan.reports.csv import CsvReport
+from fakescan.reports.html import HtmlReport
 from fakescan.reports.json import JsonReport
 from fakescan.reports.jsonl import JsonLinesReport
+from fakescan.reports.parquet import ParquetReport, check_pyarrow
 from fakescan.reports.record import to_record
 from fakescan.reports.report import Report, ReportHeader
 from fakescan.reports.summary import Summary
@@ -30,6 +32,8 @@ REPORT_FORMATS: dict[str, ReportFormat] = {
     ".csv": CsvReport,
     ".json": JsonReport,
     ".jsonl": JsonLinesReport,
+    ".html": HtmlReport,
+    ".parquet": ParquetReport,
 }
 """The formats by the suffix of a report's name."""
 
@@ -45,7 +49,8 @@ def open_report(path: Path, header: ReportHeader, summary: Summary) -> Report:
 
 def check_report_path(path: Path) -> None:
     """Raise FakescanError if no report could be written there, before a long scan finds out."""
-    _find_format(path)
+    if _find_format(path) is ParquetReport:
+        check_pyarrow()
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise FakescanError(f"The report {path} is a folder; name a file in it.")
