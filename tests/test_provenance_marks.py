@@ -258,6 +258,17 @@ def test_generator_version_and_prompt_are_found(
     assert provenance.camera_make is None
 
 
+@pytest.mark.parametrize("depth", [100, 400, 900, 980, 2_000])
+@pytest.mark.parametrize("key", ["positive", "text", "class_type"])
+def test_nested_json_is_survived(key: str, depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    encoder = '{"class_type": "TextEncode", "inputs": {' + f'"{key}": {nested}}}}}'
+    graph = '{"class_type": 1, "3": ' + encoder + "}"
+    assert read_provenance(png(text("prompt", graph)), "image/png").prompt is None
+    settings = f'{{"prompt": {nested}, "signed_hash": {nested}}}'
+    assert read_provenance(png(text("Comment", settings)), "image/png").prompt is None
+
+
 def test_digital_source_type_is_the_last_path_segment() -> None:
     data = jpeg(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + TRAINED_XMP))
     provenance = read_provenance(data, "image/jpeg")

@@ -93,7 +93,7 @@ def test_cut_settings_still_count() -> None:
 
 
 def test_a_bomb_in_alpha_stays_small() -> None:
-    payload = gzip.compress(bytes(200_000_000))[:200_000]
+    payload = gzip.compress(bytes(30_000_000), 1)
     body = b"stealth_pngcomp" + (8 * len(payload)).to_bytes(4, "big") + payload
     alpha = hide(np.full((1000, 1700, 1), 255, np.uint8), body)[:, :, 0]
     (evidence,) = read_pixel_marks(make_image(make_pixels(1000, 1700), alpha))
@@ -169,7 +169,7 @@ def test_one_changed_bit_or_word_breaks_the_signature(sign) -> None:  # type: ig
     assert read_pixel_marks(make_image(pixels, None, other)) == ()
 
 
-@pytest.mark.parametrize("signature", ["", "AA==", "no base64!", "ü", 7, None])
+@pytest.mark.parametrize("signature", ["", "AA==", "no base64!", "ü", 7, None, [[]]])
 def test_odd_signatures_prove_nothing(signature: object) -> None:
     pytest.importorskip("cryptography")
     data = png(text("Comment", json.dumps({"signed_hash": signature})))
@@ -214,7 +214,7 @@ def embed(pixels: Pixels, message: str, centre: float) -> Pixels:
     [(SDXL, "watermark-sdxl"), (FLUX, "watermark-flux"), (SD1, "watermark-sd1")],
 )
 def test_open_watermarks_are_read(message: str, rule: str, centre: float) -> None:
-    marked = embed(photo_like(512, 640), message, centre)
+    marked = embed(photo_like(384, 384), message, centre)
     (evidence,) = read_pixel_marks(make_image(marked), watermarks=True)
     assert evidence.rule == rule
     assert (evidence.says, evidence.tier) == (Says.AI, Tier.STRONG)
@@ -222,7 +222,7 @@ def test_open_watermarks_are_read(message: str, rule: str, centre: float) -> Non
 
 
 def test_other_messages_and_plain_pictures_carry_no_watermark() -> None:
-    for seed in range(8):
+    for seed in range(3):
         bits = "".join(map(str, np.random.default_rng(seed).integers(0, 2, 48)))
         marked = embed(photo_like(256, 320), bits, 128.0)
         assert read_pixel_marks(make_image(marked), watermarks=True) == ()

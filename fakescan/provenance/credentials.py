@@ -13,7 +13,6 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fakescan.provenance.manifests import Action, Manifest, read_store
@@ -76,7 +75,10 @@ class CredentialReading:
 
 def read_credential(data: bytes, media_type: str, offset: int) -> CredentialReading:
     """Validate the manifest in `data` that begins near `offset`. Never opens a connection."""
-    if find_spec("c2pa") is None:
+    try:
+        import c2pa
+    except (ImportError, OSError, RuntimeError):
+        # OSError and RuntimeError: the wheel's library does not load on this system.
         return CredentialReading(
             notes=("A content credential is present; install fakescan[c2pa] to read it.",)
         )
@@ -84,8 +86,6 @@ def read_credential(data: bytes, media_type: str, offset: int) -> CredentialRead
         return CredentialReading(
             notes=("A content credential is present; the file is too large to check it.",)
         )
-    import c2pa
-
     try:
         reader = c2pa.Reader.try_create(media_type, io.BytesIO(data), context=_context(os.getpid()))
         if reader is None:

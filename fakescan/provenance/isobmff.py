@@ -109,7 +109,7 @@ def _item_kinds(data: bytes, first: int, end: int, metadata: Metadata) -> dict[i
         item = int.from_bytes(data[start + 4 : start + 4 + id_bytes], "big")
         item_kind = data[start + 6 + id_bytes : start + 10 + id_bytes]
         if item_kind == b"Exif" or (
-            item_kind == b"mime" and b"rdf+xml" in data[start + 10 + id_bytes : stop]
+            item_kind == b"mime" and data.find(b"rdf+xml", start, stop) >= 0
         ):
             kinds[item] = item_kind
     return kinds

@@ -10,16 +10,16 @@ from fakescan.provenance.metadata import MAX_XMP_BYTES, Metadata, decode_text
 _EOI, _SOS, _COM = 0xD9, 0xDA, 0xFE
 _APP0, _APP1, _APP2, _APP11, _APP13, _APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEF
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# In entropy-coded data only a stuffed zero, a restart marker or a fill byte may follow 0xFF.
 _FILL = re.compile(rb"\xff+")
-_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _ICC = b"ICC_PROFILE\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
-_AIGC = re.compile(rb"AIGC\s{0,8}\{[^{}]{1,4000}\}")
+_MAX_PHOTOSHOP_SEGMENTS = 16  # 1 MiB, paths and old thumbnails included
+_MAX_LABEL_SEGMENTS = 16  # the label stands at the front; all of a file would cost seconds
+_AIGC = re.compile(rb"AIGC\s{0,8}\{[^{}]{1,4000}+\}")
 
 
 def walk(data: bytes, metadata: Metadata, start: int = 0) -> None:
@@ -48,11 +48,13 @@ def walk(data: bytes, metadata: Metadata, start: int = 0) -> None:
             break
         parts.read(marker, data[position + 4 : end], position, data, metadata)
         if marker == _SOS:
-            found = _NEXT_MARKER.search(data, end)
-            if found is None:
-                metadata.malformed = True
-                break
-            end = found.start()
+            # In coded data 0xFF is followed by zero or a restart marker, never by 0xD9. Further
+            # scans hold tables, not metadata.
+            last = data.find(b"\xff\xd9", end)
+            metadata.malformed |= last < 0
+            if last >= 0:
+                trailer.read(data, last + 2, len(data), metadata)
+            break
         position = end
     parts.join(metadata)
 
@@ -66,6 +68,7 @@ class _Parts:
         self._extended_offset = 0
         self._photoshop: list[bytes] = []
         self._photoshop_offset = 0
+        self._labels_left = _MAX_LABEL_SEGMENTS
 
     def read(
         self, marker: int, payload: bytes, position: int, data: bytes, metadata: Metadata
@@ -88,9 +91,10 @@ class _Parts:
             metadata.mark_manifest(position)
         elif marker == _APP13 and payload.startswith(_PHOTOSHOP):
             self._photoshop_offset = self._photoshop_offset or position
-            self._photoshop.append(payload[len(_PHOTOSHOP) :])
+            if len(self._photoshop) < _MAX_PHOTOSHOP_SEGMENTS:
+                self._photoshop.append(payload[len(_PHOTOSHOP) :])
         elif _APP0 <= marker <= _APP15:
-            _read_label(marker, payload, position, metadata)
+            self._read_label(marker, payload, position, metadata)
 
     def _read_app1(self, payload: bytes, position: int, data: bytes, metadata: Metadata) -> None:
         if payload.startswith(_EXIF):
@@ -100,7 +104,15 @@ class _Parts:
         elif payload.startswith(_EXTENDED_XMP):
             self._keep_extended(payload[len(_EXTENDED_XMP) :], position, metadata)
         else:
-            _read_label(_APP1, payload, position, metadata)
+            self._read_label(_APP1, payload, position, metadata)
+
+    def _read_label(self, marker: int, payload: bytes, position: int, metadata: Metadata) -> None:
+        """GB 45438-2025 lets its label stand bare beside the JFIF header."""
+        self._labels_left -= 1
+        found = _AIGC.search(payload) if self._labels_left >= 0 else None
+        if found:
+            location = f"APP{marker - _APP0}:AIGC"
+            metadata.add("jpeg_app", "AIGC", location, position, decode_text(found.group()))
 
     def _keep_extended(self, payload: bytes, position: int, metadata: Metadata) -> None:
         """XMP Part 3, 1.1.3.1: a 32-byte GUID, the full length, this part's offset, the part."""
@@ -119,11 +131,3 @@ class _Parts:
         if self._photoshop:
             resources = b"".join(self._photoshop)
             iptc.read_resources(resources, self._photoshop_offset, metadata)
-
-
-def _read_label(marker: int, payload: bytes, position: int, metadata: Metadata) -> None:
-    """GB 45438-2025 lets its label stand bare beside the JFIF header."""
-    found = _AIGC.search(payload)
-    if found:
-        location = f"APP{marker - _APP0}:AIGC"
-        metadata.add("jpeg_app", "AIGC", location, position, decode_text(found.group()))

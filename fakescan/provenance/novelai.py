@@ -77,9 +77,10 @@ def _verify(image: DecodedImage, comment: dict[str, object], signature: str) -> 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(_PUBLIC_KEY))
-    message = image.pixels.tobytes() + json.dumps(comment).encode()
     try:
+        message = image.pixels.tobytes() + json.dumps(comment).encode()
         key.verify(base64.b64decode(signature), message)
-    except (InvalidSignature, ValueError):  # ValueError: it is no base64
+    except (InvalidSignature, ValueError, RecursionError):
+        # ValueError: no base64; RecursionError: a comment nested as no generator nests it.
         return False
     return True

@@ -14,6 +14,7 @@ from fakescan.provenance.metadata import (
     decode_text,
 )
 
+_MAX_PAYLOAD = 4 * 1024 * 1024  # compressed or not: far above every value that is kept
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _KINDS = _TEXTS | {b"IHDR", b"eXIf", b"iCCP", b"caBX"}
 _XMP_KEYS = frozenset({"XML:com.adobe.xmp", "xmp"})
@@ -40,7 +41,9 @@ def walk(data: bytes, metadata: Metadata) -> None:
         elif not metadata.count_chunk():
             return
         elif kind in _KINDS:
-            _read_chunk(kind, data[position + 8 : end - 4], position, metadata)
+            payload = data[position + 8 : min(end - 4, position + 8 + _MAX_PAYLOAD)]
+            metadata.limit_reached |= size > _MAX_PAYLOAD
+            _read_chunk(kind, payload, position, metadata)
         position = end
     metadata.malformed = True  # it never reached IEND
 
@@ -64,6 +67,9 @@ def _read_text(kind: bytes, payload: bytes, position: int, metadata: Metadata) -
     key, separator, rest = payload.partition(b"\0")
     if not separator:
         metadata.malformed = True
+        return
+    if metadata.text_left <= 0:
+        metadata.limit_reached = True
         return
     keyword = key.decode("latin-1")
     compressed = kind == b"zTXt"

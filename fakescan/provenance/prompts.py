@@ -100,7 +100,8 @@ def _positive_text(graph: object) -> str | None:
             return found
     for node in nodes.values():
         text = _inputs(node).get("text")
-        if "TextEncode" in str(node.get("class_type")) and isinstance(text, str) and text.strip():
+        kind = node.get("class_type")
+        if isinstance(kind, str) and "TextEncode" in kind and isinstance(text, str) and text:
             return text
     return None
 
@@ -110,7 +111,7 @@ def _follow(nodes: Mapping[str, Mapping[str, object]], link: object) -> str | No
     for _ in range(_MAX_HOPS):
         if isinstance(link, str):
             return link.strip() or None
-        if not isinstance(link, list) or not link:
+        if not isinstance(link, list) or not link or not isinstance(link[0], (str, int)):
             return None
         inputs = _inputs(nodes.get(str(link[0]), {}))
         link = next((inputs[key] for key in _TEXT_INPUTS if key in inputs), None)

@@ -23,7 +23,8 @@ def walk(data: bytes, metadata: Metadata) -> None:
             prefix = 6 if data.startswith(b"Exif\0\0", first) else 0
             tiff.walk(data, first + prefix, min(first + size, end), metadata)
         elif kind == b"XMP ":
-            xmp.read(data[first : min(first + size, end)], position, metadata)
+            packet = data[first : min(first + size, end, first + MAX_XMP_BYTES + 1)]
+            xmp.read(packet, position, metadata)
         elif kind == b"ICCP":
             icc.read(data[first : min(first + size, first + MAX_XMP_BYTES)], position, metadata)
         elif kind == b"C2PA":
