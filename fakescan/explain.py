@@ -90,26 +90,38 @@ class OverlayFolder:
     def add(self, finding: Finding) -> Finding:
         """The finding with the path of its overlay, which is now there; or as it was.
 
-        The file is read again, so that a finding from the store gets its overlay too; one that
-        has changed since it was measured gets none. Raises FakescanError when the folder is full
-        or can't be written.
+        Raises FakescanError when the overlay can't be written.
         """
-        output = finding.measurement.output
-        if output is None or not (self._every or is_flagged(finding)):
+        if not (self._every or is_flagged(finding)):
             return finding
-        data = read_bytes(finding.source, max_pixels=self._max_pixels)
-        if not isinstance(data, bytes):
-            return finding
-        image = decode_image(finding.source, data, max_pixels=self._max_pixels)
-        if not isinstance(image, DecodedImage) or image.sha256 != finding.measurement.sha256:
-            return finding
-        overlay = draw_overlay(image, self._explainer.explain(image, output), caption(finding))
         path = self._folder / overlay_name(finding)
-        try:
-            overlay.save(path)
-        except OSError as error:
-            raise FakescanError(f"the overlay {path} can't be written: {error.strerror}") from error
-        return replace(finding, overlay=str(path))
+        return explain_finding(finding, self._explainer, path, max_pixels=self._max_pixels)
+
+
+def explain_finding(
+    finding: Finding, explainer: Explainer, path: Path, *, max_pixels: int
+) -> Finding:
+    """Draw the overlay of a finding into the PNG `path`; the finding with that path, or as it was.
+
+    The file is read again, so that a finding from the store gets its overlay too; one that has
+    changed since it was measured gets none, nor does one that no model judged. Raises
+    FakescanError when the overlay can't be written.
+    """
+    output = finding.measurement.output
+    if output is None:
+        return finding
+    data = read_bytes(finding.source, max_pixels=max_pixels)
+    if not isinstance(data, bytes):
+        return finding
+    image = decode_image(finding.source, data, max_pixels=max_pixels)
+    if not isinstance(image, DecodedImage) or image.sha256 != finding.measurement.sha256:
+        return finding
+    overlay = draw_overlay(image, explainer.explain(image, output), caption(finding))
+    try:
+        overlay.save(path, "PNG")
+    except OSError as error:
+        raise FakescanError(f"the overlay {path} can't be written: {error.strerror}") from error
+    return replace(finding, overlay=str(path))
 
 
 def is_flagged(finding: Finding) -> bool:

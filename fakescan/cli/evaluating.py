@@ -15,6 +15,7 @@ from fakescan.records import Split
 
 if TYPE_CHECKING:
     from fakescan.training.evaluate import Metrics
+    from fakescan.training.faithfulness import Faithfulness
 
 
 def evaluate(
@@ -28,6 +29,9 @@ def evaluate(
     picture: Annotated[
         Path | None, typer.Option(help="Draw ROC, confusion and reliability into this PNG.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Measure the overlays too: deletion and insertion.")
+    ] = False,
     json_output: JsonOption = False,
     backend: BackendOption = BackendName.AUTO,
     device: DeviceOption = "auto",
@@ -37,22 +41,30 @@ def evaluate(
     from fakescan.backends import load_backend
     from fakescan.training.data import find_data
     from fakescan.training.evaluate import evaluate as run
+    from fakescan.training.evaluate import read_split
+    from fakescan.training.faithfulness import measure_faithfulness
     from fakescan.training.pictures import draw_evaluation
     from fakescan.weights import locate
 
-    loaded = load_backend(locate(model), backend=backend, device=device, precision=precision)
-    evaluation = run(loaded, find_data(data), split=split)
+    weights = locate(model)
+    loaded = load_backend(weights, backend=backend, device=device, precision=precision)
+    labelled = read_split(find_data(data), loaded.card.input.size, split)
+    evaluation = run(loaded, labelled)
+    faithfulness = measure_faithfulness(weights, labelled.pictures) if explain else None
     if picture is not None:
         draw_evaluation(evaluation, picture)
     if json_output:
         about = {"model": evaluation.model, "data": evaluation.data, "split": evaluation.split}
-        typer.echo(json.dumps({**about, **asdict(evaluation.metrics)}))
+        explained = {} if faithfulness is None else {"faithfulness": asdict(faithfulness)}
+        typer.echo(json.dumps({**about, **asdict(evaluation.metrics), **explained}))
     else:
         title = f"{evaluation.model} on {evaluation.data}, {evaluation.split}"
         print_metrics(title, evaluation.metrics)
+        if faithfulness is not None:
+            print_metrics("overlays of AI pictures: area under P(AI)", faithfulness)
 
 
-def print_metrics(title: str, metrics: Metrics) -> None:
+def print_metrics(title: str, metrics: Metrics | Faithfulness) -> None:
     """A table of figures on standard output."""
     from rich.console import Console
     from rich.table import Table

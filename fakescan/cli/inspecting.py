@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fakescan.cli.options import DeviceOption, JsonOption, ModelsOption
-from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, ExitCode, Status
+from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, ExitCode, FakescanError, Status
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fakescan.pipeline import ScanOptions
     from fakescan.records import Finding, Provenance
 
 
@@ -23,6 +25,9 @@ def inspect(
     max_fpr: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="As for scan.")
     ] = DEFAULT_MAX_FALSE_POSITIVE_RATE,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Draw where the model looked into this PNG.")
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Show all that is known of one file, where every mark is, and why it was judged so."""
@@ -33,16 +38,28 @@ def inspect(
     from fakescan.pipeline import ScanOptions, scan
     from fakescan.reports import to_record
 
+    if Path(file).is_dir():
+        raise FakescanError(f"{file} is a folder: fakescan scan {file}")
     options = ScanOptions(
         models=tuple(model or ()), device=device, max_false_positive_rate=max_fpr, workers=1
     )
     for finding in scan([file], options):
+        if overlay is not None:
+            finding = _draw(finding, overlay, options)
         if json_output:
             typer.echo(json.dumps(to_record(finding), indent=1, ensure_ascii=False))
         else:
             _print(finding, Console())
         if finding.status != Status.OK:
             raise typer.Exit(ExitCode.SOME_UNREADABLE)
+
+
+def _draw(finding: Finding, path: Path, options: ScanOptions) -> Finding:
+    from fakescan.explain import Explainer, explain_finding
+    from fakescan.pipeline import locate_models
+
+    explainer = Explainer(locate_models(options))
+    return explain_finding(finding, explainer, path, max_pixels=options.max_pixels)
 
 
 def _print(finding: Finding, console: Console) -> None:
@@ -79,6 +96,8 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
         yield "verdict", f"{finding.verdict.value}: {finding.reason.sentence}"
     if finding.score is not None and finding.model is not None:
         yield "score", _describe_score(finding)
+    if finding.overlay is not None:
+        yield "overlay", finding.overlay
     if finding.hints:
         yield "hints", finding.hints
     if measurement.width is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fakescan.records import FakescanError, Split
-from fakescan.training.data import Dataset, Pictures, read_dataset
+from fakescan.training.data import Pictures, read_dataset
 from fakescan.weights import Calibration
 
 if TYPE_CHECKING:
@@ -152,31 +152,40 @@ def reliability(
     return rows
 
 
-def evaluate(backend: Backend, data: Path, *, split: Split | None = None) -> Evaluation:
-    """Run `backend` over labelled pictures as `scan` would, and compare.
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledSplit:
+    """The pictures of one split, and where they come from."""
+
+    data: str
+    split: Split
+    pictures: Pictures
+
+
+def read_split(path: Path, side: int, split: Split | None = None) -> LabelledSplit:
+    """One split of the labelled pictures at `path`, `side` pixels square.
 
     Without `split`, the test split where there is one, else validation, else train.
     Raises FakescanError for unusable data.
     """
-    card = backend.card
-    dataset = read_dataset(data, side=card.input.size)
-    pictures, chosen = _choose(dataset, split, data)
-    batches = np.array_split(pictures.pixels, max(1, math.ceil(len(pictures) / 256)))
-    logits = np.concatenate([backend.logits(batch) for batch in batches]).astype(np.float64)
-    return Evaluation(
-        model=f"{card.name} {card.version}",
-        data=dataset.name,
-        split=chosen.value,
-        metrics=compute_metrics(logits, pictures.labels, card.calibration),
-        probabilities=probabilities_of(logits, card.calibration),
-        labels=pictures.labels,
-    )
-
-
-def _choose(dataset: Dataset, split: Split | None, data: Path) -> tuple[Pictures, Split]:
+    dataset = read_dataset(path, side=side)
     if split is None:
         order = (Split.TEST, Split.VALIDATION, Split.TRAIN)
         split = next(candidate for candidate in order if candidate in dataset.splits)
     if split not in dataset.splits:
-        raise FakescanError(f"{data}: there is no {split} split")
-    return dataset.splits[split], split
+        raise FakescanError(f"{path}: there is no {split} split")
+    return LabelledSplit(dataset.name, split, dataset.splits[split])
+
+
+def evaluate(backend: Backend, labelled: LabelledSplit) -> Evaluation:
+    """Run `backend` over labelled pictures of its size, and compare."""
+    card, pictures = backend.card, labelled.pictures
+    batches = np.array_split(pictures.pixels, max(1, math.ceil(len(pictures) / 256)))
+    logits = np.concatenate([backend.logits(batch) for batch in batches]).astype(np.float64)
+    return Evaluation(
+        model=f"{card.name} {card.version}",
+        data=labelled.data,
+        split=labelled.split.value,
+        metrics=compute_metrics(logits, pictures.labels, card.calibration),
+        probabilities=probabilities_of(logits, card.calibration),
+        labels=pictures.labels,
+    )

@@ -144,7 +144,9 @@ class _Run:
         self.detector.to(self.device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.detector).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            _parameter_groups(self.detector, options.weight_decay), lr=options.learning_rate, fused=True
+            _parameter_groups(self.detector, options.weight_decay),
+            lr=options.learning_rate,
+            fused=True,
         )
 
     @property
