@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor, nn
 
 from fakescan.training import faithfulness
@@ -57,8 +56,8 @@ def test_a_true_map_deletes_fast_and_inserts_fast(
     true = measure(pictures, monkeypatch, slice(0, 8))
     false = measure(pictures, monkeypatch, slice(8, 16))
     assert true.n == 4
-    assert true.deletion < true.deletion_random < false.deletion
-    assert true.insertion > true.insertion_random > false.insertion
+    assert true.deletion < 0.6 * min(true.deletion_random, false.deletion)
+    assert true.insertion > max(true.insertion_random, false.insertion) + 0.1
 
 
 def test_only_ai_counts(pictures: Pictures) -> None:

@@ -54,7 +54,9 @@ def measure_faithfulness(weights: Path, pictures: Pictures, *, most: int = 200) 
     telling = grad_cam(detector, crops).reshape(len(crops), -1)
     chance = np.random.default_rng(0).random(telling.shape)
 
-    def area(importance: npt.NDArray[np.floating[Any]], before: UInt8Array, after: UInt8Array) -> float:
+    def area(
+        importance: npt.NDArray[np.floating[Any]], before: UInt8Array, after: UInt8Array
+    ) -> float:
         order = np.argsort(-importance, axis=1, kind="stable")
         return _area(detector, card.calibration, order, before, after)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import math
-import platform
+import pickle
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,11 @@ from fakescan import __version__
 from fakescan.calibration import fit_calibration, fit_thresholds, scores_of
 from fakescan.model import Detector, build_network, pick_device
 from fakescan.records import FakescanError, Split
+from fakescan.training.augment import augment
 from fakescan.training.data import Dataset, Pictures, find_data, read_dataset, split_off
 from fakescan.training.evaluate import Metrics, compute_metrics
+from fakescan.training.machine import describe_machine, pick_precision
+from fakescan.training.options import TrainingOptions
 from fakescan.training.pictures import draw_curves
 from fakescan.weights import (
     Architecture,
@@ -35,35 +41,6 @@ from fakescan.weights import (
     locate,
     save_model,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingOptions:
-    """All that decides what `train` makes. The card keeps it.
-
-    `max_minutes` shortens the schedule, not the run: learning rates fall with whichever of steps
-    and minutes is further on, so that a slow machine still ends with an annealed model.
-    """
-
-    architecture: Architecture = field(default_factory=lambda: Architecture("resnet18"))
-    data: Path | None = None
-    output: Path = Path("runs")
-    name: str | None = None
-    size: int | None = None
-    epochs: int = 20
-    max_minutes: float | None = None
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    warm_up: float = 0.1
-    label_smoothing: float = 0.05
-    ema_decay: float = 0.999
-    shift: int = 2
-    validation_fraction: float = 0.05
-    seed: int = 0
-    device: str = "auto"
-    resume: bool = False
-    init: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +62,11 @@ class _Progress:
 
 
 CHECKPOINT_SECONDS = 300
+# What torch raises on files that are none of its own, cut short, or of another network.
+_CHECKPOINT_ERRORS = (
+    *(RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError),
+    pickle.UnpicklingError,
+)
 _STD_FLOOR = 1e-3
 
 
@@ -129,7 +111,7 @@ class _Run:
         self.name = options.name or f"{dataset.name}-{options.architecture.name}"
         self.folder = options.output / self.name
         self.device = pick_device(options.device)
-        self.precision = _pick_precision(self.device)
+        self.precision = pick_precision(self.device)
         self.labels = torch.from_numpy(training.labels).to(self.device)
         # The whole set stays where the network is, as uint8: CIFAKE takes 370 MB.
         self.pixels = torch.from_numpy(training.pixels).to(self.device)
@@ -176,7 +158,7 @@ class _Run:
             self.network.load_state_dict(saved["network"])
             self.average.network.load_state_dict(saved["average"])
             self.optimizer.load_state_dict(saved["optimizer"])
-        except (RuntimeError, ValueError, KeyError, OSError, EOFError) as error:
+        except _CHECKPOINT_ERRORS as error:
             raise FakescanError(f"{self.checkpoint}: of another run, or damaged") from error
         self.progress = _Progress(saved["step"], saved["seconds"], saved["rows"])
 
@@ -225,8 +207,9 @@ class _Run:
             for index in bar:
                 begun = time.monotonic()
                 size = self.options.batch_size
-                losses.append(self._step(order[index * size : (index + 1) * size]))
-                self.progress.step += 1
+                with _interruptions_held():
+                    losses.append(self._step(order[index * size : (index + 1) * size]))
+                    self.progress.step += 1
                 self.progress.seconds += time.monotonic() - begun
                 bar.set_postfix(loss=f"{np.mean(losses[-100:]):.4f}", refresh=False)
                 if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
@@ -364,30 +347,27 @@ class _Run:
             "steps": self.progress.step,
             "epochs": round(self.progress.step / self.steps_per_epoch, 2),
             "minutes": round(self.progress.seconds / 60, 1),
-            "machine": _describe_machine(self.device),
+            "machine": describe_machine(self.device),
             "precision": self.precision,
             "torch": torch.__version__,
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
 
 
-def augment(pixels: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """Random mirror images and shifts of crops uint8 (N, S, S, 3), by up to `shift` pixels.
-
-    What moves in at an edge is the reflection there. Nothing is resampled: a shift and a mirror
-    image leave the local traces as they are, which rotation and scaling don't.
-    """
-    count, side, device = len(pixels), pixels.shape[1], pixels.device
-    along = torch.arange(-shift, side + shift, device=device)
-    reflected = (side - 1 - (side - 1 - along.abs()).abs()).clamp(0, side - 1)
-    offsets = torch.randint(0, 2 * shift + 1, (2, count), generator=generator, device=device)
-    window = torch.arange(side, device=device)
-    rows = reflected[offsets[0, :, None] + window]
-    columns = reflected[offsets[1, :, None] + window]
-    mirrored = torch.rand(count, generator=generator, device=device) < 0.5
-    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    picture = torch.arange(count, device=device)[:, None, None]
-    return pixels[picture, rows[:, :, None], columns[:, None, :]]
+@contextmanager
+def _interruptions_held() -> Iterator[None]:
+    """Let Ctrl-C wait: a checkpoint of half a step would not go on as an unbroken run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if held:
+        raise KeyboardInterrupt
 
 
 def _order(count: int, seed: int, epoch: int) -> Tensor:
@@ -414,26 +394,15 @@ def _channel_statistics(
     return (red, green, blue), (red_deviation, green_deviation, blue_deviation)
 
 
+def _as_on_a_card(architecture: Architecture) -> Architecture:
+    # JSON has no tuples.
+    return replace(architecture, options=json.loads(json.dumps(architecture.options)))
+
+
 def _initialise(network: nn.Module, options: TrainingOptions) -> None:
     assert options.init is not None
     weights = locate(options.init)
     card = load_card(weights)
-    if card.architecture != options.architecture:
+    if card.architecture != _as_on_a_card(options.architecture):
         raise FakescanError(f"--init {options.init}: its architecture is {card.architecture}")
     network.load_state_dict(load_tensors(weights))
-
-
-def _pick_precision(device: torch.device) -> str:
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    # Without the processor's own instructions bf16 is emulated, and several times slower.
-    capabilities = torch.cpu.get_capabilities()
-    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return "bf16" if device.type == "cpu" and fast else "fp32"
-
-
-def _describe_machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    model = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
-    return f"{model}, {torch.get_num_threads()} threads"
