@@ -81,7 +81,9 @@ def test_an_offset_is_given_only_where_exif_states_one() -> None:
     assert read(tiff([], [TAKEN])).date_time_original == "2019-03-02T10:11:12"
 
 
-@pytest.mark.parametrize("date", ["0000:00:00 00:00:00", "    :  :     :  :  ", "yesterday", ""])
+@pytest.mark.parametrize(
+    "date", ["0000:00:00 00:00:00", "    :  :     :  :  ", "2019:13:02 10:11:12", "yesterday", ""]
+)
 def test_an_unset_clock_is_no_date(date: str) -> None:
     assert read(tiff([], [ascii_entry(0x9003, date)])).date_time_original is None
 

@@ -17,7 +17,7 @@ from PIL import Image
 from test_provenance_container import chunk, jpeg, png, segment, xmp_packet
 
 from fakescan.provenance import credentials, describe, read_provenance
-from fakescan.records import Evidence, Provenance, Says, Tier
+from fakescan.records import Evidence, MetadataStatus, Provenance, Says, Tier
 
 c2pa = pytest.importorskip("c2pa")
 DST = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -398,6 +398,24 @@ def test_no_connection_is_opened_for_a_remote_manifest() -> None:
         assert watch(lambda: credentials.read_credential(data, "image/jpeg", 0)) == 0
     provenance = read_provenance(data, "image/jpeg")
     assert provenance.notes == ("Its content credential is kept online and was not fetched.",)
+
+
+def test_a_fat_prompt_does_not_hide_the_credential(known: Authority) -> None:
+    signed = sign(known, CREATED_BY_AI)
+    position = signed.index(b"IDAT") - 4
+    fat = signed[:position] + chunk(b"tEXt", b"x\0" + b"y" * 100_000) + signed[position:]
+    provenance = read(fat)
+    assert provenance.metadata_status is MetadataStatus.LIMIT_REACHED
+    assert provenance.credential is not None
+
+
+def test_a_crowded_file_is_not_given_to_the_validator(known: Authority) -> None:
+    signed = sign(known, CREATED_BY_AI)
+    position = signed.index(b"IDAT") - 4
+    crowd = chunk(b"tEXt", b"x\0y") * 5_000
+    provenance = read(signed[:position] + crowd + signed[position:])
+    assert provenance.credential is None
+    assert "too many parts" in provenance.notes[0]
 
 
 def test_evidence_points_at_the_manifest(known: Authority) -> None:

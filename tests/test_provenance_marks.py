@@ -25,6 +25,7 @@ from test_provenance_container import (
 from fakescan.provenance import describe, read_provenance
 from fakescan.provenance.marks import Mark, find_marks, load_catalogue
 from fakescan.provenance.metadata import MAX_VALUE_BYTES, Field
+from fakescan.provenance.prompts import find_prompt
 from fakescan.records import Says, Tier
 
 DST = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -188,6 +189,7 @@ def hostile_texts(mark: Mark) -> list[str]:
     texts = [
         (seed * (MAX_VALUE_BYTES // len(seed) + 1))[:MAX_VALUE_BYTES] for seed in seeds if seed
     ]
+    texts += [example[:cut] + " " * (MAX_VALUE_BYTES - cut) for cut in range(min(len(example), 40))]
     texts += [example[:20] + " " * (MAX_VALUE_BYTES - 20), "{" + " " * MAX_VALUE_BYTES]
     return texts
 
@@ -197,8 +199,19 @@ def test_patterns_stay_quick_on_hostile_text(mark: Mark) -> None:
     patterns = [*mark.patterns, *([mark.version] if mark.version else [])]
     for pattern in patterns:
         for value in hostile_texts(mark):
-            best = min(_measure(pattern, value[: mark.within]) for _ in range(3))
-            assert best < 0.05, (mark.id, pattern.pattern, value[:40])
+            text = value[: mark.within]
+            # A busy machine may slow one run, not three.
+            assert any(_measure(pattern, text) < 0.05 for _ in range(3)), (mark.id, value[:40])
+
+
+@pytest.mark.parametrize(
+    "mark", [m for m in load_catalogue().marks if m.prompt], ids=lambda m: m.id
+)
+def test_prompts_are_found_quickly_in_hostile_text(mark: Mark) -> None:
+    for value in hostile_texts(mark):
+        start = time.process_time()
+        find_prompt(mark.prompt or "", make_field(mark.at[0], value))
+        assert time.process_time() - start < 0.5  # ten times 50 ms
 
 
 def _measure(pattern: object, value: str) -> float:

@@ -32,7 +32,7 @@ def read_provenance(data: bytes, media_type: str | None) -> Provenance:
     camera = read_camera(metadata)
     hits = find_marks(metadata.fields)
     reading = CredentialReading()
-    if metadata.manifest_offset is not None and not metadata.limit_reached:
+    if metadata.manifest_offset is not None and not metadata.is_overcrowded:
         # c2pa knows the RAW formats built on TIFF only by that name.
         carrier = "image/tiff" if data[:2] in {b"II", b"MM"} else media_type
         reading = read_credential(data, carrier, metadata.manifest_offset)
@@ -100,8 +100,8 @@ def _digital_source_type(metadata: Metadata, reading: CredentialReading) -> str 
 
 def _notes(metadata: Metadata, reading: CredentialReading) -> tuple[str, ...]:
     notes = reading.notes
-    if metadata.manifest_offset is not None and metadata.limit_reached:
-        notes += ("A content credential is present; the file is too odd to check it.",)
+    if metadata.manifest_offset is not None and metadata.is_overcrowded:
+        notes += ("A content credential is present; the file has too many parts to check it.",)
     if metadata.manifest_offset is None and any(
         field.name == "dcterms:provenance" for field in metadata.fields
     ):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from fakescan.provenance.metadata import Metadata, Tag, decode_text
 from fakescan.provenance.tiff import MAKER_NOTE
@@ -50,7 +51,7 @@ _MIN_EXPOSURE = 3
 _MIN_EXPOSURE_WITHOUT_MAKE = 5
 _MAX_TEXT = 256  # bytes; longer "makes" are workflows
 _MAX_COUNT = 16  # every numeric tag above has one or two values
-_MAX_NAME = 60  # characters of the longest make or model in camera files is under 50
+_MAX_NAME = 100  # characters; lenses and editors with their build reach 60
 _MIN_MAKER_NOTE = 200  # bytes; the smallest real ones seen are longer
 
 # How makers begin their notes (exiftool's MakerNotes.pm lists them).
@@ -219,11 +220,14 @@ def _join(make: str | None, model: str | None) -> str | None:
 def _date(values: dict[str, str]) -> str | None:
     """`YYYY-MM-DDTHH:MM:SS`, with the offset only where EXIF states one."""
     found = _DATE.match(values.get("DateTimeOriginal", ""))
-    if found is None or found.group(1) == "0000":
+    if found is None:
         return None
-    year, month, day, *time = found.groups()
+    try:
+        taken = datetime(*(int(part) for part in found.groups()))  # type: ignore[arg-type]
+    except ValueError:  # a clock never set, or a month that is none
+        return None
     offset = values.get("OffsetTimeOriginal", "")
-    return f"{year}-{month}-{day}T{':'.join(time)}{offset if _OFFSET.match(offset) else ''}"
+    return taken.isoformat() + (offset if _OFFSET.match(offset) else "")
 
 
 def _is_generator_size(metadata: Metadata) -> bool:

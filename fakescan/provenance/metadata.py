@@ -85,6 +85,11 @@ class Metadata:
             return False
         return True
 
+    @property
+    def is_overcrowded(self) -> bool:
+        """Whether there were more chunks than anyone should have to walk."""
+        return self.chunks_left < 0
+
     def inflate(self, data: bytes, limit: int = MAX_VALUE_BYTES) -> bytes:
         """Zlib data, at most `limit` bytes of it; what came before any damage."""
         limit = min(limit, self.inflated_left)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from fakescan.provenance.container import read_metadata
-from fakescan.provenance.metadata import Field
 from fakescan.records import DecodedImage, Evidence, Says, Tier
 
 _PUBLIC_KEY = "Y2JcQAOhLwzwSDUJPNgL04nS0Tbqm7cSRc4xk0vRMic="
@@ -26,8 +25,8 @@ def read_signature(image: DecodedImage, stealth_texts: list[str]) -> Evidence | 
     `stealth_texts` are the texts found in the pixels' lowest bits. Needs `cryptography`, which
     the extra `c2pa` brings.
     """
-    for field in _candidates(image, stealth_texts):
-        comment = _parse_comment(field.value)
+    for text, location, offset in _candidates(image, stealth_texts):
+        comment = _parse_comment(text)
         signature = comment.pop("signed_hash", None)
         if isinstance(signature, str) and _verify(image, comment, signature):
             return Evidence(
@@ -36,20 +35,23 @@ def read_signature(image: DecodedImage, stealth_texts: list[str]) -> Evidence | 
                 says=Says.AI,
                 tier=Tier.PROOF,
                 source="NovelAI",
-                location=field.location,
-                offset=field.offset if field.offset >= 0 else None,
+                location=location,
+                offset=offset,
                 value=signature,
             )
     return None
 
 
-def _candidates(image: DecodedImage, stealth_texts: list[str]) -> Iterator[Field]:
+def _candidates(
+    image: DecodedImage, stealth_texts: list[str]
+) -> Iterator[tuple[str, str, int | None]]:
+    """Texts that may hold a signed comment: text, location, offset in the file."""
     for text in stealth_texts:
-        yield Field("pixel_lsb", "", "Pixels:alpha lowest bits", -1, text)
+        yield text, "Pixels:alpha lowest bits", None
     if image.media_type in _MEDIA_TYPES and b"signed_hash" in image.data:
         for field in read_metadata(image.data, image.media_type).fields:
             if (field.signal, field.name) in _FIELDS:
-                yield field
+                yield field.value, field.location, field.offset
 
 
 def _parse_comment(text: str) -> dict[str, object]:

@@ -36,7 +36,8 @@ def walk(data: bytes, metadata: Metadata) -> None:
         if kind == b"IDAT":
             data_chunks += 1
             if data_chunks > MAX_DATA_CHUNKS:
-                metadata.limit_reached = True
+                metadata.chunks_left = 0
+                metadata.count_chunk()
                 return
         elif not metadata.count_chunk():
             return

@@ -36,7 +36,7 @@ _TEXT_INPUTS = (
     "context",
 )
 _SETTINGS = re.compile(r"(?:^|\n)(?:Negative prompt: |Steps: \d)")
-_MIDJOURNEY_TAIL = re.compile(r"\s+(?:--\w|Job ID: )")
+_MIDJOURNEY_TAIL = re.compile(r"\s(?:--\w|Job ID: )")
 
 
 def find_prompt(form: str, field: Field) -> str | None:
