@@ -11,7 +11,7 @@ import typer
 
 from fakescan.backends import BackendName
 from fakescan.cli.options import BackendOption, DeviceOption, JsonOption, PrecisionOption
-from fakescan.records import Split
+from fakescan.records import FakescanError, Split
 
 if TYPE_CHECKING:
     from fakescan.training.evaluate import Metrics
@@ -46,6 +46,8 @@ def evaluate(
     from fakescan.training.pictures import draw_evaluation
     from fakescan.weights import locate
 
+    if picture is not None and not picture.parent.is_dir():
+        raise FakescanError(f"--picture {picture}: there is no such folder; create it first")
     weights = locate(model)
     loaded = load_backend(weights, backend=backend, device=device, precision=precision)
     labelled = read_split(find_data(data), loaded.card.input.size, split)

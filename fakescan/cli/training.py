@@ -59,8 +59,8 @@ def train(
     ] = True,
 ) -> None:
     """Train a detector; its weights and card are what `scan --model` takes."""
-    from fakescan.training.loop import TrainingOptions
     from fakescan.training.loop import train as run
+    from fakescan.training.options import TrainingOptions
 
     is_cnn = arch is ArchitectureName.CNN
     choices: dict[str, Any] = (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
-from fakescan.images import crop_positions, cut_crops, decode_image
+from fakescan.images import crop_positions, cut_crops, decode_image, read_bytes
 from fakescan.records import DecodedImage, FakescanError, Source, Split
 from fakescan.sources import has_image_suffix
 
@@ -37,6 +37,13 @@ _SPLITS = {
     **dict.fromkeys(("val", "valid", "validation"), Split.VALIDATION),
     **dict.fromkeys(("test", "testing"), Split.TEST),
 }
+
+
+# OSError is what gzip and bz2 raise on damage, RuntimeError zipfile on encryption.
+_ARCHIVE_ERRORS = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, OSError, RuntimeError),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +107,7 @@ def read_dataset(path: Path, *, side: int | None = None) -> Dataset:
     rows: dict[Split, list[tuple[str, int, bytes, UInt8Array]]] = {split: [] for split in Split}
     left_out = dict.fromkeys(("unreadable", "smaller_than_side", "also_in_another_split"), 0)
     smallest, largest = 1 << 30, 0
+    cropped = side is not None
     for name, data in _files(path):
         placed = _place(name)
         if placed is None:
@@ -109,7 +117,9 @@ def read_dataset(path: Path, *, side: int | None = None) -> Dataset:
         if not isinstance(image, DecodedImage):
             left_out["unreadable"] += 1
             continue
-        side = side or _common_side(image, path)
+        if not cropped:
+            side = _common_side(image, side, path)
+        assert side is not None
         if min(image.width, image.height) < side:
             left_out["smaller_than_side"] += 1
             continue
@@ -153,8 +163,8 @@ def split_off(pictures: Pictures, fraction: float, *, seed: int) -> tuple[Pictur
     return pictures.take(np.flatnonzero(~drawn)), pictures.take(np.flatnonzero(drawn))
 
 
-def _common_side(image: DecodedImage, path: Path) -> int:
-    if image.width != image.height or image.width > 256:
+def _common_side(image: DecodedImage, side: int | None, path: Path) -> int:
+    if image.width != image.height or image.width > 256 or side not in {None, image.width}:
         raise FakescanError(f"{path}: the pictures differ in size; name one with --size")
     return image.width
 
@@ -187,8 +197,8 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
             yield from _files_of_tar(path)
         else:
             raise FakescanError(f"{path}: neither a folder nor a .zip or .tar archive")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise FakescanError(f"{path}: the archive is damaged ({error})") from error
+    except _ARCHIVE_ERRORS as error:
+        raise FakescanError(f"{path}: the archive is damaged or can't be read ({error})") from error
 
 
 def _files_of_folder(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -196,19 +206,30 @@ def _files_of_folder(path: Path) -> Iterator[tuple[str, bytes]]:
         folders.sort()
         for name in sorted(names):
             file = Path(folder, name)
-            yield file.relative_to(path.parent).as_posix(), file.read_bytes()
+            key = file.relative_to(path.parent).as_posix()
+            if _place(key) is not None:
+                data = read_bytes(Source(str(file)))
+                yield key, data if isinstance(data, bytes) else b""
 
 
 def _files_of_zip(path: Path) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
         for name in sorted(archive.namelist()):
-            if not name.endswith("/"):
+            if _place(name) is not None:
                 yield name, archive.read(name)
 
 
 def _files_of_tar(path: Path) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(path) as archive:
         for member in archive:
-            file = archive.extractfile(member)
+            file = archive.extractfile(member) if _place(member.name) is not None else None
             if file is not None:
                 yield member.name, file.read()
+        # To tarfile a damaged header is an end like any other; and checksums come last.
+        stream = archive.fileobj
+        assert stream is not None
+        stream.seek(archive.offset)
+        if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError("a header is none")
+        while stream.read(1 << 20):
+            pass

@@ -6,11 +6,8 @@ import copy
 import json
 import math
 import pickle
-import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +25,7 @@ from fakescan.records import FakescanError, Split
 from fakescan.training.augment import augment
 from fakescan.training.data import Dataset, Pictures, find_data, read_dataset, split_off
 from fakescan.training.evaluate import Metrics, compute_metrics
+from fakescan.training.interruption import hold_interruptions
 from fakescan.training.machine import describe_machine, pick_precision
 from fakescan.training.options import TrainingOptions
 from fakescan.training.pictures import draw_curves
@@ -158,9 +156,9 @@ class _Run:
             self.network.load_state_dict(saved["network"])
             self.average.network.load_state_dict(saved["average"])
             self.optimizer.load_state_dict(saved["optimizer"])
+            self.progress = _Progress(saved["step"], saved["seconds"], saved["rows"])
         except _CHECKPOINT_ERRORS as error:
             raise FakescanError(f"{self.checkpoint}: of another run, or damaged") from error
-        self.progress = _Progress(saved["step"], saved["seconds"], saved["rows"])
 
     def save_checkpoint(self) -> None:
         """Write all that `start` needs, in place of the last, never half."""
@@ -207,7 +205,7 @@ class _Run:
             for index in bar:
                 begun = time.monotonic()
                 size = self.options.batch_size
-                with _interruptions_held():
+                with hold_interruptions():
                     losses.append(self._step(order[index * size : (index + 1) * size]))
                     self.progress.step += 1
                 self.progress.seconds += time.monotonic() - begun
@@ -352,22 +350,6 @@ class _Run:
             "torch": torch.__version__,
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
-
-
-@contextmanager
-def _interruptions_held() -> Iterator[None]:
-    """Let Ctrl-C wait: a checkpoint of half a step would not go on as an unbroken run."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if held:
-        raise KeyboardInterrupt
 
 
 def _order(count: int, seed: int, epoch: int) -> Tensor:

@@ -1,0 +1,24 @@
+"""Ctrl-C, at moments when a run can go on from where it stopped."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def hold_interruptions() -> Iterator[None]:
+    """Let Ctrl-C wait: a checkpoint of half a step would not go on as an unbroken run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if held:
+        raise KeyboardInterrupt
