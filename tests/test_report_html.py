@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import io
 import json
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -228,6 +230,19 @@ def test_records_are_whole_but_for_nulls(tmp_path: Path) -> None:
     }
 
 
+def test_what_looks_empty_is_kept(tmp_path: Path) -> None:
+    provenance = Provenance(prompt="ok", generator="False")
+    finding = replace(
+        HOSTILE_FINDING,
+        source=Source("a.png", 0),
+        score=0.0,
+        measurement=replace(HOSTILE_FINDING.measurement, provenance=provenance),
+    )
+    (kept,) = read_data(write_report(tmp_path / "out.html", [finding]), "findings")
+    assert (kept["score"], kept["size_bytes"], kept["prompt"]) == (0.0, 0, "ok")
+    assert kept["generator"] == "False" and "has_gps" not in kept and "evidence" not in kept
+
+
 def test_long_text_is_cut_and_says_so(tmp_path: Path) -> None:
     provenance = Provenance(prompt="x" * 5000)
     long = replace(
@@ -291,6 +306,27 @@ def test_an_exception_leaves_nothing(tmp_path: Path) -> None:
         report.write(CORRUPT, to_record(CORRUPT))
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_does_not_grow_with_findings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html, "MAX_THUMBNAILS", 20)
+    tracemalloc.start()
+    try:
+        with open_report(tmp_path / "out.html", HEADER, Summary()) as report:
+            for number in range(400):
+                source = Source(f"{number}.png")
+                finding = replace(HOSTILE_FINDING, source=source, score=number / 400)
+                report.write(finding, to_record(finding))
+                if number == 100:
+                    gc.collect()
+                    early = tracemalloc.get_traced_memory()[0]
+            gc.collect()
+            late = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert late - early < 50_000  # 300 records take about 1 MB
 
 
 def test_other_reports_load_neither_template_nor_pictures() -> None:
@@ -397,15 +433,19 @@ def tab(browser: Any) -> Iterator[Any]:
     """A tab that must neither complain nor ask the network for anything."""
     page = browser.new_page()
     faults: list[str] = []
+
+    def watch_dialog(dialog: Any) -> None:
+        faults.append(dialog.message)
+        dialog.dismiss()
+
+    def watch_request(request: Any) -> None:
+        if not request.url.startswith(("file:", "data:")):
+            faults.append(request.url)
+
     page.on("console", lambda message: faults.append(message.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-    page.on(
-        "request",
-        lambda request: (
-            None if request.url.startswith(("file:", "data:")) else faults.append(request.url)
-        ),
-    )
+    page.on("dialog", watch_dialog)
+    page.on("request", watch_request)
     yield page
     page.close()
     assert faults == []

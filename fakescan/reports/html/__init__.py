@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from fakescan.records import (
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
+    SCHEMA_VERSION,
     Finding,
     MetadataStatus,
     Reason,
@@ -39,7 +40,7 @@ MAX_OVERLAYS = 60
 """The most overlays shown in the page itself, by the same order; others are links."""
 
 LONG_TEXT = 1_000
-"""How many characters of a prompt or a mark's value the page holds."""
+"""How many characters of a prompt, a mark's value or other metadata the page holds."""
 
 SHORT_TEXT = 100
 """How many it holds once `LONG_TEXT_ALLOWANCE` is spent."""
@@ -49,6 +50,19 @@ LONG_TEXT_ALLOWANCE = 2_000_000
 
 MAX_EVIDENCE = 16
 """The most pieces of evidence that the page holds of one file."""
+
+_IMPLIED = {
+    "schema_version": SCHEMA_VERSION,
+    "status": Status.OK.value,
+    "metadata_status": MetadataStatus.OK.value,
+    "has_gps": False,
+    "hints": "",
+    "evidence": [],
+}
+"""What a record's values are where the page doesn't say; the page's script knows the same."""
+
+# Treated apart, or of use only when whole.
+_EXACT = frozenset({"path", "path_base64", "sha256", "model", "evidence", "overlay"})
 
 _FINDINGS = "<!-- findings -->"  # no value can hold it: the template escapes every "<"
 
@@ -202,20 +216,18 @@ class HtmlReport(TextReport):
         }
 
     def _compact(self, record: dict[str, object]) -> dict[str, object]:
-        """The record without what is null, `ok` or always the same, and with long texts cut."""
+        """The record without what is null or implied, and with long texts cut."""
         compact = {
-            key: value
+            key: value if key in _EXACT else self._shorten(value)
             for key, value in record.items()
-            if value not in (None, "", False, [], "ok") and key != "schema_version"
+            if value is not None and value != _IMPLIED.get(key)
         }
-        for key in ("prompt", "hints"):
-            if key in compact:
-                compact[key] = self._cut(str(compact[key]))
         if isinstance(record["model"], dict):
             compact["model"] = self._compact_model(record["model"])
-        if isinstance(record["evidence"], list) and record["evidence"]:
-            pieces = record["evidence"]
-            compact["evidence"] = [self._compact_evidence(piece) for piece in pieces[:MAX_EVIDENCE]]
+        pieces = record["evidence"]
+        if isinstance(pieces, list) and pieces:
+            shown = pieces[:MAX_EVIDENCE]
+            compact["evidence"] = [self._shorten(list(piece.values())) for piece in shown]
             if len(pieces) > MAX_EVIDENCE:
                 compact["more_evidence"] = len(pieces) - MAX_EVIDENCE
         if isinstance(record["overlay"], str):
@@ -229,9 +241,15 @@ class HtmlReport(TextReport):
         place = self._models.setdefault(encode_json(shared), len(self._models))
         return [place, model["logit"], crops]
 
-    def _compact_evidence(self, piece: dict[str, Any]) -> list[object]:
-        """The piece's values in the schema's order, long text cut."""
-        return [self._cut(value) if isinstance(value, str) else value for value in piece.values()]
+    def _shorten(self, value: Any) -> Any:
+        """The JSON value with its long texts cut."""
+        if isinstance(value, str):
+            return self._cut(value)
+        if isinstance(value, list):
+            return [self._shorten(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self._shorten(item) for key, item in value.items()}
+        return value
 
     def _cut(self, text: str) -> str:
         if len(text) <= SHORT_TEXT:

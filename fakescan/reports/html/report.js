@@ -56,15 +56,20 @@ function explain(finding) {
   return finding.reason ? words.reasons[finding.reason] : words.statuses[finding.status];
 }
 
+const join = (...parts) => parts.filter(Boolean).join(" ");
+const generatorOf = (finding) => join(finding.generator, finding.generator_version);
+
+function cameraOf({ camera_make: make, camera_model: model }) {
+  // Canon writes its name into the model too.
+  const isRepeated = make && model?.toLowerCase().startsWith(make.split(" ")[0].toLowerCase());
+  return isRepeated ? model : join(make, model);
+}
+
 function origin(finding) {
-  const join = (...parts) => parts.filter(Boolean).join(" ");
-  return finding.generator
-    ? { text: join(finding.generator, finding.generator_version), kind: "generator" }
-    : finding.camera_model || finding.camera_make
-      ? { text: join(finding.camera_make, finding.camera_model), kind: "camera, by its metadata" }
-      : finding.software
-        ? { text: finding.software, kind: "software" }
-        : { text: "", kind: "" };
+  if (finding.generator) return { text: generatorOf(finding), kind: "generator" };
+  const camera = cameraOf(finding);
+  if (camera) return { text: camera, kind: "camera, by its metadata" };
+  return finding.software ? { text: finding.software, kind: "software" } : { text: "", kind: "" };
 }
 
 // ---- Elements
@@ -91,7 +96,6 @@ function placed(made, share) {
 }
 
 const mark = () => element("span", { class: "mark", "aria-hidden": "true" });
-const chip = (finding) => element("span", { class: "chip" }, mark(), words.verdicts[finding.kind]);
 
 // ---- What is shown, in which order
 
@@ -131,7 +135,7 @@ function matches(finding, wanted) {
     (!state.verdicts.size || state.verdicts.has(finding.kind)) &&
     (!state.status || finding.status === state.status) &&
     (!state.folder || isIn(finding, state.folder)) &&
-    (!state.generator || (finding.generator ?? "\n") === state.generator) &&
+    (!state.generator || (finding.generator || "\n") === state.generator) &&
     wanted.every((word) => haystack(finding).includes(word))
   );
 }
@@ -263,15 +267,20 @@ function pointAtActive() {
   else grid.removeAttribute("aria-activedescendant");
 }
 
-function activate(place) {
-  if (!shown.length) return;
-  active = Math.max(0, Math.min(place, shown.length - 1));
+// Scroll as little as shows the active row whole, clear of what sticks above the rows.
+function reveal() {
   const height = rowHeight();
   const top = rows.getBoundingClientRect().top + active * height;
   const sticky = rows.previousElementSibling.getBoundingClientRect();
   const covered = innerWidth > 700 ? find("toolbar").offsetHeight + sticky.height : 0;
   if (top < covered) scrollBy(0, top - covered);
   else if (top + height > innerHeight) scrollBy(0, top + height - innerHeight);
+}
+
+function activate(place) {
+  if (!shown.length) return;
+  active = Math.max(0, Math.min(place, shown.length - 1));
+  reveal();
   draw();
   for (const row of rows.children) row.setAttribute("aria-selected", String(Number(row.dataset.place) === active));
   pointAtActive();
@@ -477,8 +486,8 @@ function showPictures(finding) {
         ),
       ),
     );
-    const caption = crops.length ? "Windows the model looked at; the stronger the tint, the larger the logit." : "Small picture.";
-    figures.push(element("figure", {}, picture, element("figcaption", {}, caption)));
+    const caption = "Windows the model looked at; the stronger the tint, the larger the logit.";
+    figures.push(element("figure", {}, picture, crops.length ? element("figcaption", {}, caption) : null));
   }
   if (overlay || finding.overlay) {
     const label = "Where the model looked";
@@ -520,9 +529,9 @@ function showMetadata(finding) {
   return section(
     "Metadata",
     list([
-      ["generator", [finding.generator, finding.generator_version].filter(Boolean).join(" ")],
+      ["generator", generatorOf(finding)],
       ["digital source type", finding.digital_source_type],
-      ["camera", [finding.camera_make, finding.camera_model].filter(Boolean).join(" ")],
+      ["camera", cameraOf(finding)],
       ["lens", finding.lens_model],
       ["taken", finding.date_time_original],
       ["software", finding.software],
@@ -580,7 +589,13 @@ function open(finding) {
     element(
       "div",
       { class: `judgement ${finding.kind}` },
-      chip(finding),
+      element(
+        "div",
+        { class: "chip" },
+        mark(),
+        words.verdicts[finding.kind],
+        finding.score === undefined ? null : element("span", { class: "number" }, `score ${formatScore(finding.score)}`),
+      ),
       element("p", {}, explain(finding)),
       finding.hints ? element("p", {}, printable(finding.hints)) : null,
       decider ? element("p", { class: "quiet" }, `Decided by ${decider}.`) : null,
@@ -641,7 +656,7 @@ function prepareFilters() {
   // A folder that holds every file would filter nothing.
   for (const [folder, held] of folders) if (held === findings.length) folders.delete(folder);
   fill("folder", folders, (folder) => folder);
-  fill("generator", count(findings.map((finding) => finding.generator ?? "\n")), (name) => (name === "\n" ? "None named" : name));
+  fill("generator", count(findings.map((finding) => finding.generator || "\n")), (name) => (name === "\n" ? "None named" : name));
   fill("status", count(findings.map((finding) => finding.status)), (status) => status.replaceAll("_", " "));
   const verdicts = count(findings.map((finding) => finding.kind));
   for (const tile of document.querySelectorAll(".tile")) {
@@ -673,8 +688,9 @@ function prepareFilters() {
       update();
     });
   }
+  document.body.classList.toggle("unscored", findings.every((finding) => finding.score === undefined));
   const other = rest.summary.other_files;
-  if (other) find("other-files").textContent = `${number(other)} other files were no images`;
+  if (other) find("other-files").textContent = other === 1 ? "1 other file is no image" : `${number(other)} other files are no images`;
 }
 
 // ---- Keys, scrolling, printing
@@ -683,6 +699,7 @@ function openActive() {
   if (!shown.length) return;
   open(shown[active]);
   find("drawer-title").focus();
+  reveal();
   draw(true);
 }
 

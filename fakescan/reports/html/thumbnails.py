@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from fakescan.codestream import keep_codestream
-from fakescan.images import compute_sha256, decode_image, read_bytes
+from fakescan.images import compute_sha256, decode_image, read_bytes, upright
 from fakescan.records import Source, Unreadable
 from fakescan.reports.html import PicturedFile
 
@@ -25,17 +26,6 @@ MAX_PIXELS = 64_000_000
 
 _WORKERS = 4
 _QUALITIES = (75, 55, 35, 15, 0)
-
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What EXIF's orientation asks for (TIFF 6.0, tag 274)."""
 
 
 def make_thumbnails(pictured: Iterable[PicturedFile]) -> list[str | None]:
@@ -67,8 +57,8 @@ def _make_thumbnail(file: PicturedFile) -> str | None:
     if image is None:
         return None
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    turn = _UPRIGHT.get(file.orientation or 1)
-    return _encode(image if turn is None else image.transpose(turn), THUMBNAIL_BYTES)
+    pixels = upright(np.asarray(image), file.orientation or 1)
+    return _encode(Image.fromarray(pixels), THUMBNAIL_BYTES)
 
 
 def _make_overlay(file: PicturedFile) -> str | None:
