@@ -556,6 +556,16 @@ def test_hostile_files_cost_no_more_than_a_moment(case: str) -> None:
     assert provenance.metadata_status is status
 
 
+def test_entities_are_never_expanded() -> None:
+    packet = xmp_packet("<dc:creator>&a;</dc:creator>")
+    packet = b'<!DOCTYPE x [<!ENTITY a "Midjourney">]>' + packet[packet.index(b"<x:") :]
+    metadata = read_metadata(
+        png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet)), "image/png"
+    )
+    assert metadata.malformed
+    assert metadata.fields == []
+
+
 def test_caps_hold() -> None:
     fat = png(text("parameters", "x" * 100_000))
     metadata = read_metadata(fat, "image/png")

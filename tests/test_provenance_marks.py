@@ -316,6 +316,11 @@ def test_strongest_evidence_comes_first_and_values_are_short() -> None:
     assert all(len(one.value) <= 200 for one in evidence)
 
 
+def test_a_tools_name_counts_only_at_the_front_of_its_field() -> None:
+    late = make_field("exif:Software", "x " * 150 + "Midjourney")
+    assert find_marks([late]) == []
+
+
 def test_weak_marks_name_no_generator() -> None:
     provenance = read_provenance(png(text("Author", "Midjourney")), "image/png")
     assert [one.tier for one in provenance.evidence] == [Tier.WEAK]
@@ -367,6 +372,21 @@ def test_weak_marks_name_no_generator() -> None:
 )  # fmt: skip
 def test_hints_are_one_sentence_for_anyone(data: bytes, media_type: str, sentence: str) -> None:
     assert describe(read_provenance(data, media_type)) == sentence
+
+
+def test_hints_are_two_sentences_at_most() -> None:
+    block = tiff(
+        [ascii_entry(0x010F, "Canon"), ascii_entry(0x0110, "Canon EOS 5D")],
+        [user_comment(b"ASCII\0\0\0" + PARAMETERS.encode())],
+    )
+    online = xmp_packet(attributes='dcterms:provenance="https://example.org/x"')
+    packet = segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + online)
+    provenance = read_provenance(jpeg(app1(block), packet), "image/jpeg")
+    assert provenance.notes
+    assert describe(provenance) == (
+        "Generation settings of Stable Diffusion web UI or a relative of it; unsigned, easy to"
+        " forge. Canon EOS 5D; camera metadata can be forged."
+    )
 
 
 def test_hints_show_no_control_characters_and_no_novels() -> None:

@@ -221,6 +221,14 @@ def test_open_watermarks_are_read(message: str, rule: str, centre: float) -> Non
     assert read_pixel_marks(make_image(marked)) == ()
 
 
+def test_a_watermark_embedded_into_floats_is_read_where_blue_is_scarce() -> None:
+    # There U is negative, and a reader that centres it on 128 sees other coefficients.
+    yellow = np.clip(photo_like(384, 384) + np.array([40, 40, -90]), 0, 255).astype(np.uint8)
+    marked = embed(yellow, SDXL, 0.5)
+    (evidence,) = read_pixel_marks(make_image(marked), watermarks=True)
+    assert evidence.rule == "watermark-sdxl"
+
+
 def test_other_messages_and_plain_pictures_carry_no_watermark() -> None:
     for seed in range(3):
         bits = "".join(map(str, np.random.default_rng(seed).integers(0, 2, 48)))
