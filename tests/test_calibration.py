@@ -136,7 +136,7 @@ def test_the_nearest_rate_at_or_below_holds(wanted: float, threshold_ai: float) 
 
 
 def test_a_rate_that_was_never_measured_is_refused() -> None:
-    message = "measured on about 1000 real images and can promise no less than 0.005"
+    message = "measured on 1000 real images and can promise no less than 0.005"
     with pytest.raises(FakescanError, match=message):
         pick_thresholds(CARD, 0.004)
 

@@ -13,9 +13,11 @@ from conftest import SUFFIXES, plain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakescan.records import Source, Status
+from fakescan.records import FakescanError, Source, Status
 from fakescan.sources import (
+    Shard,
     SourceFinder,
+    _RealPaths,
     decoding_hint,
     has_image_suffix,
     problem_of,
@@ -302,6 +304,39 @@ def test_folders_nested_deeper_than_python_recurses(folder: Path) -> None:
 )
 def test_status_of_an_error(error: OSError | ValueError, status: Status) -> None:
     assert problem_of(error) is status
+
+
+# Shards
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_shards_divide_the_whole(folder: Path, count: int) -> None:
+    fill(folder, *(f"{number % 7}/{number}.png" for number in range(60)), "a.txt", "b.txt")
+    (folder / "link.png").symlink_to("0/0.png")
+    whole = find(folder)
+    finders = [
+        SourceFinder([str(folder)], shard=Shard(index, count)) for index in range(1, count + 1)
+    ]
+    parts = [[os.path.relpath(source.path, folder) for source in finder] for finder in finders]
+    assert sorted(name for part in parts for name in part) == sorted(whole)
+    assert all(part == [name for name in whole if name in set(part)] for part in parts)
+    assert all(parts)
+    assert sum(finder.other_files for finder in finders) == 2
+
+
+def test_shards_by_name() -> None:
+    assert Shard.parse("2/4") == Shard(2, 4)
+    for text in ("0/4", "5/4", "1", "1/", "a/b", "-1/4", "1/4/2", "\u0661/4", ""):
+        with pytest.raises(FakescanError, match="write I/N"):
+            Shard.parse(text)
+
+
+@given(st.lists(st.integers(0, 60).map(lambda number: f"{number}.png")))
+def test_a_path_is_new_once(names: list[str]) -> None:
+    seen, paths = set(), _RealPaths()
+    for name in names:
+        assert paths.add(name) == (name not in seen)
+        seen.add(name)
 
 
 # Paths on standard input
