@@ -454,6 +454,20 @@ def test_a_reader_that_leaves_early_is_no_error(many: Path, spawn: Spawn) -> Non
     assert "Traceback" not in errors and "Broken" not in errors
 
 
+@pytest.mark.parametrize("command", [["scan", "--no-store"], ["inspect"]])
+def test_a_reader_of_the_table_that_leaves_early_is_no_error(
+    folder: Path, spawn: Spawn, command: list[str]
+) -> None:
+    (folder / "a.png").write_bytes(declared_ai())
+    process = spawn(*command, folder / "a.png")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    errors = process.stderr.read().decode()
+    # Not 1, which would say that AI was found.
+    assert process.wait(30) == 0
+    assert "Traceback" not in errors and "Broken" not in errors
+
+
 def test_a_reader_that_leaves_early_leaves_no_report(
     many: Path, tmp_path: Path, spawn: Spawn
 ) -> None:

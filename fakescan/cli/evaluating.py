@@ -68,12 +68,13 @@ def evaluate(
 
 def print_metrics(title: str, metrics: Metrics | Faithfulness) -> None:
     """A table of figures on standard output."""
-    from rich.console import Console
     from rich.table import Table
+
+    from fakescan.cli.console import OutputConsole
 
     table = Table("figure", "value", title=title)
     table.columns[1].justify = "right"
     for name, value in asdict(metrics).items():
         shown = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
         table.add_row(name.replace("_", " "), shown)
-    Console().print(table)
+    OutputConsole().print(table)

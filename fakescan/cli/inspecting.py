@@ -33,8 +33,7 @@ def inspect(
     """Show all that is known of one file, where every mark is, and why it was judged so."""
     import json
 
-    from rich.console import Console
-
+    from fakescan.cli.console import OutputConsole
     from fakescan.pipeline import ScanOptions, scan
     from fakescan.reports import to_record
 
@@ -49,7 +48,7 @@ def inspect(
         if json_output:
             typer.echo(json.dumps(to_record(finding), indent=1, ensure_ascii=False))
         else:
-            _print(finding, Console())
+            _print(finding, OutputConsole())
         if finding.status != Status.OK:
             raise typer.Exit(ExitCode.SOME_UNREADABLE)
 

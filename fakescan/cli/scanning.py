@@ -232,8 +232,7 @@ def _expand(paths: Iterable[str], null_separated: bool) -> Iterator[str]:
 
 
 def _standard_output(outputs: _Outputs) -> list[Report]:
-    from rich.console import Console
-
+    from fakescan.cli.console import OutputConsole
     from fakescan.reports.jsonl import JsonLinesStream
     from fakescan.reports.terminal import TerminalReport
 
@@ -241,7 +240,7 @@ def _standard_output(outputs: _Outputs) -> list[Report]:
         if sys.stdout is None:
             raise FakescanError("--json needs standard output, which is closed.")
         return [JsonLinesStream(sys.stdout.buffer)]
-    return [] if outputs.reports or sys.stdout is None else [TerminalReport(Console())]
+    return [] if outputs.reports or sys.stdout is None else [TerminalReport(OutputConsole())]
 
 
 def _with_progress(scan: Scan, paths: list[str], options: ScanOptions) -> Iterator[Finding]:
