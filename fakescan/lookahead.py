@@ -55,10 +55,12 @@ def read_ahead(
     workers: int,
     ahead: int,
     limit: int = BYTES_IN_FLIGHT,
+    stop: Callable[[], None] = lambda: None,
 ) -> Generator[R]:
     """Apply `task` on threads, at most `ahead` items before the one given out, in their order.
 
-    A task gets a function that reserves bytes, held until it returns.
+    A task gets a function that reserves bytes, held until it returns. At the end, early or not,
+    tasks under way are waited for; `stop` is called before that, and may cut them short.
     """
     budget = ByteBudget(limit)
 
@@ -79,4 +81,5 @@ def read_ahead(
         while running:
             yield running.popleft().result()
     finally:
+        stop()
         pool.shutdown(wait=True, cancel_futures=True)

@@ -15,15 +15,9 @@ import numpy as np
 
 from fakescan import __version__
 from fakescan.backends import Backend, BackendName, Precision, load_backend
-from fakescan.images import (
-    compute_sha256,
-    crop_positions,
-    cut_crops,
-    decode_image,
-    read_bytes,
-)
+from fakescan.images import compute_sha256, decode_image, read_bytes
 from fakescan.lookahead import read_ahead
-from fakescan.provenance import read_pixel_marks, read_provenance, with_pixel_marks
+from fakescan.preparation import IsolatedPreparation, Prepared, prepare
 from fakescan.records import (
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
     DEFAULT_MAX_PIXELS,
@@ -31,15 +25,12 @@ from fakescan.records import (
     DecodedImage,
     Finding,
     Measurement,
-    MetadataStatus,
     ModelOutput,
-    Provenance,
-    Reason,
     Source,
     Status,
     Unreadable,
 )
-from fakescan.sources import SourceFinder, decoding_hint
+from fakescan.sources import Shard, SourceFinder, decoding_hint, sniff_media_type
 from fakescan.store import Store, real_path_bytes
 from fakescan.verdict import Policy
 from fakescan.weights import ModelCard, find_models, locate
@@ -53,7 +44,11 @@ _BATCHES_AHEAD = 3
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """What a scan looks at, with what, and how it judges. `models` empty: all that come along."""
+    """What a scan looks at, with what, and how it judges. `models` empty: all that come along.
+
+    `shard` is `I/N`. With `isolate`, files are decoded in worker processes, where each may take
+    `decode_seconds`, and a process `decode_memory` MiB.
+    """
 
     models: tuple[str, ...] = ()
     backend: BackendName = BackendName.AUTO
@@ -68,23 +63,10 @@ class ScanOptions:
     follow_links: bool = False
     excluded: tuple[str, ...] = ()
     rescan: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """A source after reading: its measurement, and the crops that a detector has yet to see."""
-
-    source: Source
-    measurement: Measurement
-    detector: int = 0
-    positions: tuple[tuple[int, int], ...] = ()
-    crops: UInt8Array | None = None
-    is_known: bool = False
-
-    @property
-    def waiting_crops(self) -> int:
-        """How many crops wait for the detector."""
-        return 0 if self.crops is None else len(self.crops)
+    shard: str | None = None
+    isolate: bool = False
+    decode_seconds: float = 30.0
+    decode_memory: int = 4096
 
 
 class Scan(Iterator[Finding]):
@@ -104,6 +86,7 @@ class Scan(Iterator[Finding]):
         self._policy = policy
         self._store = store
         self._settings_key = settings_key(detectors, options)
+        self._isolated = self._isolate() if options.isolate else None
         self._findings = self._run()
 
     @property
@@ -122,11 +105,27 @@ class Scan(Iterator[Finding]):
     def close(self) -> None:
         """Stop early: nothing more is read, and what is being read is let go."""
         self._findings.close()
+        self._stop()  # also where it never began
+
+    def _isolate(self) -> IsolatedPreparation:
+        return IsolatedPreparation(
+            self.cards,
+            crops=self.options.crops,
+            max_pixels=self.options.max_pixels,
+            seconds=self.options.decode_seconds,
+            memory=self.options.decode_memory << 20,
+        )
+
+    def _stop(self) -> None:
+        if self._isolated is not None:
+            self._isolated.close()
 
     def _run(self) -> Generator[Finding]:
         workers = self.options.workers or min(16, os.cpu_count() or 1)
         ahead = workers + _BATCHES_AHEAD * self.options.batch_size
-        prepared = read_ahead(self._finder, self._prepare, workers=workers, ahead=ahead)
+        prepared = read_ahead(
+            self._finder, self._prepare, workers=workers, ahead=ahead, stop=self._stop
+        )
         try:
             for batch in group(prepared, self.options.batch_size):
                 measurements = measure_batch(batch, self._detectors, self.options.batch_size)
@@ -151,17 +150,30 @@ class Scan(Iterator[Finding]):
                 return Prepared(source, known, is_known=True)
         data = read_bytes(source, max_pixels=self.options.max_pixels, reserve=reserve)
         if isinstance(data, Unreadable):
-            return prepare(data, self._detectors, self.options)
+            return prepare(data, self.cards, crops=self.options.crops)
         sha256 = compute_sha256(data)
         if store is not None:
             known = store.find_by_content(sha256, key)
             if known is not None:
                 # Put again, so that next time its size and modification time suffice.
                 return Prepared(source, known)
+        try:
+            return self._decode(source, data, sha256, reserve)
+        except MemoryError:
+            # Of all that a file's reading takes, only pixels were asked for beforehand.
+            media_type = sniff_media_type(data[:64])
+            unread = Unreadable(source, Status.OUT_OF_MEMORY, sha256=sha256, media_type=media_type)
+            return prepare(unread, self.cards, crops=self.options.crops)
+
+    def _decode(
+        self, source: Source, data: bytes, sha256: str, reserve: Callable[[int], None]
+    ) -> Prepared:
+        if self._isolated is not None:
+            return self._isolated(source, data, sha256, reserve)
         image = decode_image(
             source, data, sha256=sha256, max_pixels=self.options.max_pixels, reserve=reserve
         )
-        return prepare(image, self._detectors, self.options)
+        return prepare(image, self.cards, crops=self.options.crops)
 
 
 def scan(
@@ -169,21 +181,29 @@ def scan(
     options: ScanOptions | None = None,
     *,
     store: Store | None = None,
+    detectors: Sequence[Backend] | None = None,
 ) -> Scan:
     """Scan files and folders; an iterator that gives one finding a source, in order.
 
     Everything that can be wrong beforehand is found now: models are loaded and thresholds chosen
-    before this returns, and FakescanError tells what can't be. Reading happens as you iterate.
-    `store`, entered by the caller, keeps and gives back what was measured.
+    before this returns, and FakescanError tells what can't be. Reading happens as you iterate;
+    leave early with `close`. `store`, entered by the caller, keeps and gives back what was
+    measured. `detectors`, from `load_detectors`, spares loading them for each of many scans.
+
+    Nothing is printed and nothing global is changed. Any number of scans may run at once, each
+    iterated by one thread at a time; a store and detectors may be shared between them.
     """
     options = options or ScanOptions()
-    detectors = load_detectors(options)
+    shard = None if options.shard is None else Shard.parse(options.shard)
+    if detectors is None:
+        detectors = load_detectors(options)
     policy = Policy((found.card for found in detectors), options.max_false_positive_rate)
     finder = SourceFinder(
         (os.fspath(path) for path in paths),
         hidden=options.hidden,
         follow_links=options.follow_links,
         excluded=options.excluded,
+        shard=shard,
     )
     return Scan(finder, detectors, policy, options, store)
 
@@ -195,7 +215,8 @@ def scan_batch(
 ) -> list[Measurement]:
     """Measure decoded images, in order: the unit that every way of scanning shares."""
     options = options or ScanOptions()
-    prepared = [prepare(image, detectors, options) for image in images]
+    cards = [detector.card for detector in detectors]
+    prepared = [prepare(image, cards, crops=options.crops) for image in images]
     return measure_batch(prepared, detectors, options.batch_size)
 
 
@@ -233,53 +254,6 @@ def settings_key(detectors: Sequence[Backend], options: ScanOptions) -> str:
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
 
-def prepare(
-    image: DecodedImage | Unreadable, detectors: Sequence[Backend], options: ScanOptions
-) -> Prepared:
-    """Read what the file says of itself, and cut the crops that a detector will see."""
-    if isinstance(image, Unreadable):
-        return Prepared(image.source, _measure_unreadable(image))
-    provenance = with_pixel_marks(
-        read_provenance(image.data, image.media_type), read_pixel_marks(image)
-    )
-    measurement = Measurement(
-        status=Status.OK,
-        provenance=provenance,
-        abstention=Reason.NO_MODEL_FOR_SIZE,
-        sha256=image.sha256,
-        media_type=image.media_type,
-        width=image.width,
-        height=image.height,
-        orientation=image.orientation,
-        has_more_frames=image.has_more_frames,
-    )
-    for index, detector in enumerate(detectors):
-        refusal = detector.card.domain.refuse(image.width, image.height)
-        if refusal is None:
-            size = detector.card.input.size
-            positions = crop_positions(image.width, image.height, size, options.crops)
-            crops = cut_crops(image.pixels, size, positions)
-            return Prepared(image.source, measurement, index, positions, crops)
-        measurement = replace(measurement, abstention=refusal)
-    return Prepared(image.source, measurement)
-
-
-def _measure_unreadable(image: Unreadable) -> Measurement:
-    provenance = (
-        Provenance(metadata_status=MetadataStatus.UNREAD)
-        if image.data is None
-        else read_provenance(image.data, image.media_type)
-    )
-    return Measurement(
-        status=image.status,
-        provenance=provenance,
-        sha256=image.sha256,
-        media_type=image.media_type,
-        width=image.width,
-        height=image.height,
-    )
-
-
 def measure_batch(
     prepared: Sequence[Prepared], detectors: Sequence[Backend], batch_size: int
 ) -> list[Measurement]:
@@ -294,19 +268,49 @@ def measure_batch(
         if not waiting:
             continue
         crops = np.concatenate([item.crops for _, item in waiting if item.crops is not None])
-        logits = np.concatenate(
-            [
-                detector.logits(crops[first : first + batch_size])
-                for first in range(0, len(crops), batch_size)
-            ]
-        ).tolist()
-        remaining = iter(logits)
+        remaining = iter(_measure_crops(detector, crops, batch_size))
         for place, item in waiting:
             own = list(itertools.islice(remaining, item.waiting_crops))
+            logits = [logit for logit in own if logit is not None]
+            if len(logits) < len(own):
+                measurements[place] = replace(
+                    item.measurement, status=Status.OUT_OF_MEMORY, abstention=None
+                )
+                continue
             measurements[place] = replace(
-                item.measurement, output=_output(detector, item.positions, own), abstention=None
+                item.measurement, output=_output(detector, item.positions, logits), abstention=None
             )
     return measurements
+
+
+def _measure_crops(detector: Backend, crops: UInt8Array, batch_size: int) -> list[float | None]:
+    """A logit for each crop, and None for one that alone does not fit into memory."""
+    logits: list[float | None] = []
+    while len(logits) < len(crops):
+        batch = crops[len(logits) : len(logits) + batch_size]
+        try:
+            logits += detector.logits(batch).tolist()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                logits.append(None)
+            batch_size = max(1, len(batch) // 2)
+    return logits
+
+
+def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether a runtime failed for want of memory: its host's, or its device's.
+
+    torch.OutOfMemoryError is a RuntimeError, as are the errors of torch's allocator for CPUs and
+    of CUDA's libraries, which only their words tell apart.
+    """
+    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(word in str(error) for word in words)
+    )
 
 
 def _output(
@@ -370,4 +374,8 @@ def describe_settings(options: ScanOptions) -> dict[str, object]:
         "max_false_positive_rate": options.max_false_positive_rate,
         "hidden": options.hidden,
         "follow_links": options.follow_links,
+        "shard": options.shard,
+        "isolate": options.isolate,
+        "decode_seconds": options.decode_seconds if options.isolate else None,
+        "decode_memory": options.decode_memory if options.isolate else None,
     }
