@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from fakescan.weights import ModelCard
+from fakescan.records import FakescanError
+from fakescan.weights import ModelCard, load_card
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,13 +24,25 @@ class BackendName(StrEnum):
 
     AUTO = "auto"
     TORCH = "torch"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    TENSORRT = "tensorrt"
 
 
 class Precision(StrEnum):
-    """Arithmetic of the network. Left unsaid: fp32 on a CPU, fp16 on a GPU."""
+    """Arithmetic of the network. Left unsaid: fp32 on a CPU, fp16 on a GPU.
+
+    bf16 and int8 are only for models whose card allows them: see `check_precision`.
+    """
 
     FP32 = "fp32"
     FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+MOST_VERDICTS_CHANGED = 0.005
+"""The share of verdicts on validation pictures that faster arithmetic may change."""
 
 
 class Backend(Protocol):
@@ -48,6 +63,11 @@ class Backend(Protocol):
         """The arithmetic used, as rows show it."""
         ...
 
+    @property
+    def device(self) -> str:
+        """Where it runs, as torch names devices: cpu, cuda:0, mps."""
+        ...
+
     def logits(self, crops: UInt8Array) -> npt.NDArray[np.float32]:
         """Uncalibrated logits (N,) of crops uint8 (N, S, S, 3), S the card's size."""
         ...
@@ -61,8 +81,70 @@ def load_backend(
     precision: Precision | None = None,
 ) -> Backend:
     """Load one model. Raises FakescanError for bad weights, or what this machine can't do."""
-    name = BackendName.TORCH if backend == BackendName.AUTO else backend
-    return _LOADERS[name](weights, device, precision)
+    if backend != BackendName.AUTO:
+        return _LOADERS[backend](weights, device, precision)
+    return _load_best(weights, device, precision)
+
+
+def check_precision(card: ModelCard, precision: Precision) -> None:
+    """Refuse bf16 and int8 unless the card records that they change next to no verdict.
+
+    The record is `metrics.verdicts_changed.PRECISION`: the share of validation pictures judged
+    otherwise than in fp32. Raises FakescanError where it is missing or too large.
+    """
+    if precision not in {Precision.BF16, Precision.INT8}:
+        return
+    records = card.metrics.get("verdicts_changed")
+    changed = records.get(precision.value) if isinstance(records, Mapping) else None
+    if not isinstance(changed, int | float):
+        raise FakescanError(
+            f"--precision {precision}: nobody has measured how many verdicts of model"
+            f" {card.name} it changes; leave the option out"
+        )
+    if not changed <= MOST_VERDICTS_CHANGED:
+        raise FakescanError(
+            f"--precision {precision}: it changes {changed:.2%} of the verdicts of model"
+            f" {card.name}, and {MOST_VERDICTS_CHANGED:.1%} at most is allowed"
+        )
+
+
+def _load_best(weights: Path, device: str, precision: Precision | None) -> Backend:
+    """A GPU through TensorRT, else torch; a CPU through a graph made before, else torch."""
+    if device.startswith("cuda") or (device == "auto" and _has_nvidia_gpu()):
+        if precision in {None, Precision.FP16}:
+            try:
+                return _load_tensorrt(weights, device, precision)
+            except FakescanError as error:
+                _log.warning("%s; torch runs the network instead", error)
+    elif device in {"auto", "cpu"} and precision in {None, Precision.FP32}:
+        from fakescan.backends.graphs import find_graph
+
+        installed = [name for name, module in _GRAPH_RUNTIMES.items() if find_spec(module)]
+        if installed and find_graph(weights, load_card(weights), Precision.FP32):
+            return _LOADERS[installed[0]](weights, device, precision)
+    return _load_torch(weights, device, precision)
+
+
+_log = logging.getLogger(__name__)
+
+_GRAPH_RUNTIMES = {BackendName.ONNX: "onnxruntime", BackendName.OPENVINO: "openvino"}
+
+
+def _has_nvidia_gpu() -> bool:
+    """Whether NVIDIA's driver has a device to offer; torch would take seconds to say."""
+    import ctypes
+    import sys
+
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return (
+        driver.cuInit(0) == 0
+        and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+        and count.value > 0
+    )
 
 
 def _load_torch(weights: Path, device: str, precision: Precision | None) -> Backend:
@@ -71,6 +153,44 @@ def _load_torch(weights: Path, device: str, precision: Precision | None) -> Back
     return TorchBackend(weights, device, precision)
 
 
+def _load_onnx(weights: Path, device: str, precision: Precision | None) -> Backend:
+    return _load_graph(weights, device, precision, BackendName.ONNX)
+
+
+def _load_openvino(weights: Path, device: str, precision: Precision | None) -> Backend:
+    return _load_graph(weights, device, precision, BackendName.OPENVINO)
+
+
+def _load_graph(
+    weights: Path, device: str, precision: Precision | None, runtime: BackendName
+) -> Backend:
+    if find_spec(_GRAPH_RUNTIMES[runtime]) is None:
+        raise _not_installed(runtime)
+    from fakescan.backends.onnx import OnnxBackend
+
+    return OnnxBackend(weights, device, precision, runtime)
+
+
+def _load_tensorrt(weights: Path, device: str, precision: Precision | None) -> Backend:
+    if find_spec("tensorrt") is None:
+        raise _not_installed(BackendName.TENSORRT)
+    try:
+        from fakescan.backends.tensorrt import TensorRTBackend
+    except ImportError as error:
+        # Its libraries are installed apart from it, for one major version of CUDA.
+        raise FakescanError(f"--backend tensorrt: TensorRT doesn't load ({error})") from error
+    return TensorRTBackend(weights, device, precision)
+
+
+def _not_installed(backend: BackendName) -> FakescanError:
+    return FakescanError(f"--backend {backend} is not installed: pip install 'fakescan[{backend}]'")
+
+
 _Loader = Callable[[Path, str, "Precision | None"], Backend]
 
-_LOADERS: Mapping[BackendName, _Loader] = {BackendName.TORCH: _load_torch}
+_LOADERS: Mapping[BackendName, _Loader] = {
+    BackendName.TORCH: _load_torch,
+    BackendName.ONNX: _load_onnx,
+    BackendName.OPENVINO: _load_openvino,
+    BackendName.TENSORRT: _load_tensorrt,
+}

@@ -1,0 +1,122 @@
+"""ONNX graphs on the CPU, by ONNX Runtime or OpenVINO. Neither loads torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fakescan.backends import BackendName, Precision, check_precision
+from fakescan.backends.graphs import INPUT_NAME, OUTPUT_NAME, require_graph
+from fakescan.records import FakescanError
+from fakescan.weights import ModelCard, load_card
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from fakescan.records import UInt8Array
+
+    Run = Callable[[UInt8Array], npt.NDArray[np.float32]]
+
+
+class OnnxBackend:
+    """A graph in ONNX Runtime (`onnx`) or OpenVINO (`openvino`), on all cores, in fp32.
+
+    OpenVINO also computes bf16, where the card allows it.
+    """
+
+    device = "cpu"
+
+    def __init__(
+        self,
+        weights: Path,
+        device: str,
+        precision: Precision | None,
+        runtime: BackendName = BackendName.ONNX,
+    ) -> None:
+        self.name = runtime.value
+        self._precision = precision or Precision.FP32
+        if device not in {"auto", "cpu"}:
+            raise FakescanError(
+                f"--device {device}: the {runtime} backend runs on the CPU;"
+                " GPUs are for --backend tensorrt or torch"
+            )
+        offered = {Precision.FP32}
+        if runtime == BackendName.OPENVINO:
+            offered.add(Precision.BF16)
+        self._card = load_card(weights)
+        check_precision(self._card, self._precision)
+        if self._precision not in offered:
+            raise FakescanError(
+                f"--precision {precision}: the {runtime} backend computes"
+                f" {' or '.join(sorted(offered))}"
+            )
+        open_graph = _open_openvino if runtime == BackendName.OPENVINO else _open_onnxruntime
+        self._run = open_graph(require_graph(weights, self._card, Precision.FP32), self._precision)
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card."""
+        return self._card
+
+    @property
+    def precision(self) -> str:
+        """`fp32` or `bf16`."""
+        return self._precision.value
+
+    def logits(self, crops: UInt8Array) -> npt.NDArray[np.float32]:
+        """Uncalibrated logits (N,) of crops uint8 (N, S, S, 3)."""
+        return self._run(crops)
+
+
+def _open_onnxruntime(graph: Path, precision: Precision) -> Run:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    # Threads that spin while they wait for work would take the cores from the decoders.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(
+            graph, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except (
+        errors.Fail,
+        errors.InvalidGraph,
+        errors.InvalidProtobuf,
+        errors.NotImplemented,
+        errors.RuntimeException,
+    ) as error:
+        raise _unusable(graph, "ONNX Runtime") from error
+
+    def run(crops: UInt8Array) -> npt.NDArray[np.float32]:
+        (logits,) = session.run([OUTPUT_NAME], {INPUT_NAME: crops})
+        return logits  # type: ignore[no-any-return]
+
+    return run
+
+
+def _open_openvino(graph: Path, precision: Precision) -> Run:
+    import openvino
+
+    hint = openvino.Type.bf16 if precision == Precision.BF16 else openvino.Type.f32
+    try:
+        # Left to itself OpenVINO computes bf16 on processors that can: scores would differ
+        # between machines.
+        compiled = openvino.Core().compile_model(
+            graph, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        )
+    except RuntimeError as error:
+        raise _unusable(graph, "OpenVINO") from error
+
+    def run(crops: UInt8Array) -> npt.NDArray[np.float32]:
+        # A copy: the array is OpenVINO's own, overwritten by the next batch.
+        return compiled(crops)[0].copy()  # type: ignore[no-any-return]
+
+    return run
+
+
+def _unusable(graph: Path, runtime: str) -> FakescanError:
+    return FakescanError(f"{graph}: {runtime} can't load it; delete it, and it is made again")
