@@ -100,6 +100,7 @@ const mark = () => element("span", { class: "mark", "aria-hidden": "true" });
 // ---- What is shown, in which order
 
 const state = { verdicts: new Set(), text: "", folder: "", generator: "", status: "", sort: "worst" };
+let sorted = { by: "", findings: [] };
 let shown = [];
 let active = 0;
 let opened = null;
@@ -172,7 +173,8 @@ function sorter() {
 function update() {
   const current = shown[active];
   const wanted = state.text.toLowerCase().split(/\s+/).filter(Boolean);
-  shown = findings.filter((finding) => matches(finding, wanted)).sort(sorter());
+  if (sorted.by !== state.sort) sorted = { by: state.sort, findings: [...findings].sort(sorter()) };
+  shown = sorted.findings.filter((finding) => matches(finding, wanted));
   active = Math.max(0, shown.indexOf(current));
   const isFiltered = state.verdicts.size || state.text || state.folder || state.generator || state.status;
   find("clear").hidden = !isFiltered;
@@ -284,7 +286,7 @@ function activate(place) {
   draw();
   for (const row of rows.children) row.setAttribute("aria-selected", String(Number(row.dataset.place) === active));
   pointAtActive();
-  if (opened) open(shown[active]);
+  if (opened) openDrawer(shown[active]);
 }
 
 // ---- Histogram
@@ -535,7 +537,7 @@ function showMetadata(finding) {
       ["lens", finding.lens_model],
       ["taken", finding.date_time_original],
       ["software", finding.software],
-      ["GPS position", finding.has_gps ? "yes" : "none"],
+      ["GPS position", finding.has_gps ? "yes" : finding.metadata_status === "unread" ? null : "none"],
       ["state of metadata", words.metadata[finding.metadata_status]],
     ]),
   );
@@ -571,7 +573,7 @@ function inPlace(act) {
   scrollBy(0, rows.getBoundingClientRect().top - before);
 }
 
-function open(finding) {
+function openDrawer(finding) {
   const hadFocus = drawer.contains(document.activeElement);
   opened = finding;
   const decider = finding.decided_by === "model" ? "the model’s score" : finding.decided_by;
@@ -582,7 +584,7 @@ function open(finding) {
       element("span", { class: "place" }, `${number(active + 1)} of ${number(shown.length)}`),
       button("↑", "Previous file (k)", () => activate(active - 1)),
       button("↓", "Next file (j)", () => activate(active + 1)),
-      button("✕", "Close (Esc)", close, { id: "close" }),
+      button("✕", "Close (Esc)", closeDrawer, { id: "close" }),
     ),
     element("h2", { id: "drawer-title", tabindex: "-1" }, onOneLine(finding.name)),
     finding.folder ? element("p", { class: "folder" }, onOneLine(finding.folder)) : "",
@@ -619,7 +621,7 @@ function open(finding) {
   if (hadFocus) find("drawer-title").focus();
 }
 
-function close() {
+function closeDrawer() {
   if (!opened) return;
   opened = null;
   drawer.hidden = true;
@@ -697,7 +699,7 @@ function prepareFilters() {
 
 function openActive() {
   if (!shown.length) return;
-  open(shown[active]);
+  openDrawer(shown[active]);
   find("drawer-title").focus();
   reveal();
   draw(true);
@@ -717,7 +719,7 @@ addEventListener("keydown", (event) => {
   const inField = event.target.matches("input, select, textarea");
   const onGrid = event.target === grid || event.target === document.body;
   let act = null;
-  if (event.key === "Escape") act = opened ? close : inField ? () => grid.focus({ preventScroll: true }) : null;
+  if (event.key === "Escape") act = opened ? closeDrawer : inField ? () => grid.focus({ preventScroll: true }) : null;
   else if (event.key === "ArrowDown" && event.target === find("text")) act = () => grid.focus({ preventScroll: true });
   else if (inField) return;
   else if (event.key === "/") act = () => find("text").select();
