@@ -30,6 +30,9 @@ _NUMBER = struct.Struct("!Q")
 # Not -m, which looks for modules in the current folder: that may be the one which is scanned.
 _COMMAND = "import sys; sys.path[:] = sys.argv[1:]; from fakescan.isolation import serve; serve()"
 
+LONGEST_ANSWER = 1 << 30
+"""More than 64 windows of the largest models take, and all evidence; what asks for more is mad."""
+
 _DEATH_SECONDS = 5.0
 """How long a process may take to end once its pipes are closed."""
 
@@ -128,14 +131,17 @@ class _Worker:
             _write(self._input, _CALL, arguments)
             _write(self._input, _CALL, data)
             while True:
-                kind, body = _read(self._output)
+                kind, body = _read(self._output, limit=LONGEST_ANSWER)
                 if kind == _ANSWER:
                     return body
                 reserve(*_NUMBER.unpack(body))
                 _write(self._input, _RESERVE, b"")
-        except (OSError, EOFError, struct.error):
+        except (OSError, EOFError):
             self.is_ready = False
             return _STATUSES.get(self._wait(), Status.DECODER_CRASHED)
+        except (ValueError, struct.error):  # nothing that `serve` says
+            self.is_ready = False
+            return Status.DECODER_CRASHED
 
     def kill(self) -> None:
         """Have it end. Whoever calls it meanwhile learns of it."""
@@ -172,8 +178,10 @@ def _write(pipe: BinaryIO, kind: bytes, body: bytes) -> None:
     pipe.flush()
 
 
-def _read(pipe: BinaryIO) -> tuple[bytes, bytes]:
+def _read(pipe: BinaryIO, *, limit: int | None = None) -> tuple[bytes, bytes]:
     kind, length = _HEADER.unpack(_read_exactly(pipe, _HEADER.size))
+    if limit is not None and length > limit:
+        raise ValueError
     return kind, _read_exactly(pipe, length)
 
 

@@ -44,9 +44,13 @@ _STANDARD_INPUT = "-"
 
 def scan(
     paths: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(help="Files and folders; - reads paths from standard input."),
-    ],
+    ] = None,
+    path_list: Annotated[
+        list[Path] | None,
+        typer.Option("--list", help="A file of paths to scan, one a line; may be repeated."),
+    ] = None,
     report: Annotated[
         list[Path] | None,
         typer.Option(help="Write a report: FILE.csv, .json or .jsonl; may be repeated."),
@@ -79,7 +83,7 @@ def scan(
     hidden: Annotated[bool, typer.Option(help="Look at hidden files and folders too.")] = False,
     follow_links: Annotated[bool, typer.Option(help="Enter linked folders.")] = False,
     null_separated: Annotated[
-        bool, typer.Option("-0", help="Paths on standard input end in NUL, not at the line's end.")
+        bool, typer.Option("-0", help="Paths read from a list end in NUL, not at the line's end.")
     ] = False,
     overlay: Annotated[
         Path | None,
@@ -95,16 +99,32 @@ def scan(
     no_store: Annotated[
         bool, typer.Option("--no-store", help="Keep nothing between scans.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Only this part of the files, by their paths."),
+    ] = None,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Decode in processes that hostile files may crash.")
+    ] = False,
+    decode_seconds: Annotated[
+        float, typer.Option(min=0.1, help="With --isolate: time for each file.")
+    ] = 30.0,
+    decode_memory: Annotated[
+        int, typer.Option(min=64, help="With --isolate: MiB for each process; Linux only.")
+    ] = 4096,
 ) -> None:
     """Scan files and folders, and say of each picture whether AI made it."""
     from fakescan.pipeline import ScanOptions
     from fakescan.store import Store, default_store_path
 
     outputs = _Outputs(tuple(report or ()), json_lines, overlay, overlay_all)
-    _check_reports(outputs.reports, paths)
+    inputs = _Inputs(tuple(paths or ()), tuple(path_list or ()), null_separated)
+    _check_inputs(inputs)
+    _check_reports(outputs.reports, inputs.paths)
     if overlay_all and overlay is None:
         raise FakescanError("--overlay-all needs --overlay FOLDER.")
-    written = (*outputs.reports, *([overlay] if overlay else []))
+    store = None if no_store else store or default_store_path()
+    written = (*outputs.reports, *([overlay] if overlay else []), *_store_files(store))
     options = ScanOptions(
         models=tuple(model or ()),
         backend=backend,
@@ -119,13 +139,48 @@ def scan(
         follow_links=follow_links,
         excluded=tuple(os.path.realpath(path) for path in written),
         rescan=rescan,
+        shard=shard,
+        isolate=isolate,
+        decode_seconds=decode_seconds,
+        decode_memory=decode_memory,
     )
     with ExitStack() as stack:
-        kept = None if no_store else stack.enter_context(Store(store or default_store_path()))
-        summary = _scan(paths, null_separated, options, outputs, kept)
+        kept = None if store is None else stack.enter_context(Store(store))
+        summary = _scan(inputs, options, outputs, kept)
     if fail_on_ai and summary.verdicts[Verdict.AI] + summary.verdicts[Verdict.AI_EDIT]:
         raise typer.Exit(ExitCode.FOUND_AI)
     raise typer.Exit(ExitCode.SOME_UNREADABLE if summary.unreadable else ExitCode.DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """Where paths come from."""
+
+    paths: tuple[str, ...]
+    lists: tuple[Path, ...]
+    null_separated: bool
+
+    def expand(self) -> Iterator[str]:
+        """The paths themselves, as they come. Raises FakescanError for a list that breaks off."""
+        from fakescan.sources import read_paths
+
+        separator = b"\0" if self.null_separated else b"\n"
+        for path in self.paths:
+            if path == _STANDARD_INPUT:
+                yield from read_paths(sys.stdin.buffer, separator=separator)
+            else:
+                yield path
+        for path_list in self.lists:
+            try:
+                with path_list.open("rb") as stream:
+                    yield from read_paths(stream, separator=separator)
+            except OSError as error:
+                raise FakescanError(f"--list {path_list}: {error.strerror}.") from error
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether `expand` gives the same again: what a pipe held is gone."""
+        return _STANDARD_INPUT not in self.paths and all(one.is_file() for one in self.lists)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +194,7 @@ class _Outputs:
 
 
 def _scan(
-    paths: list[str],
-    null_separated: bool,
+    inputs: _Inputs,
     options: ScanOptions,
     outputs: _Outputs,
     store: Store | None,
@@ -153,7 +207,7 @@ def _scan(
 
     errors = Console(stderr=True)
     summary = Summary()
-    scan = pipeline.scan(_expand(paths, null_separated), options, store=store)
+    scan = pipeline.scan(inputs.expand(), options, store=store)
     header = ReportHeader(
         program={"name": "fakescan", "version": __version__},
         models=pipeline.describe_models(scan.cards),
@@ -169,7 +223,7 @@ def _scan(
             stack.enter_context(sink)
         add_overlay = _overlays(options, outputs)
         try:
-            for finding in map(add_overlay, _with_progress(scan, paths, options)):
+            for finding in map(add_overlay, _with_progress(scan, inputs, options)):
                 summary.add(finding)
                 record = to_record(finding)
                 for sink in sinks:
@@ -205,7 +259,21 @@ def _overlays(options: ScanOptions, outputs: _Outputs) -> Callable[[Finding], Fi
     return folder.add
 
 
-def _check_reports(reports: Iterable[Path], paths: list[str]) -> None:
+def _check_inputs(inputs: _Inputs) -> None:
+    if not (inputs.paths or inputs.lists):
+        raise FakescanError("Nothing to scan: name files and folders, or a --list FILE of them.")
+    for path_list in inputs.lists:
+        if not os.access(path_list, os.R_OK):
+            raise FakescanError(f"--list {path_list}: there is no such file that can be read.")
+
+
+def _store_files(store: Path | None) -> Iterator[Path]:
+    # SQLite's own files come and go beside the store, and are no part of what is scanned.
+    if store is not None:
+        yield from (store.with_name(store.name + end) for end in ("", "-wal", "-shm", "-journal"))
+
+
+def _check_reports(reports: Iterable[Path], paths: Iterable[str]) -> None:
     from fakescan.reports import check_report_path
 
     inputs = {os.path.realpath(path) for path in paths if path != _STANDARD_INPUT}
@@ -220,17 +288,6 @@ def _check_reports(reports: Iterable[Path], paths: list[str]) -> None:
         targets.add(target)
 
 
-def _expand(paths: Iterable[str], null_separated: bool) -> Iterator[str]:
-    from fakescan.sources import read_paths
-
-    for path in paths:
-        if path == _STANDARD_INPUT:
-            separator = b"\0" if null_separated else b"\n"
-            yield from read_paths(sys.stdin.buffer, separator=separator)
-        else:
-            yield path
-
-
 def _standard_output(outputs: _Outputs) -> list[Report]:
     from fakescan.cli.console import OutputConsole
     from fakescan.reports.jsonl import JsonLinesStream
@@ -243,24 +300,25 @@ def _standard_output(outputs: _Outputs) -> list[Report]:
     return [] if outputs.reports or sys.stdout is None else [TerminalReport(OutputConsole())]
 
 
-def _with_progress(scan: Scan, paths: list[str], options: ScanOptions) -> Iterator[Finding]:
+def _with_progress(scan: Scan, inputs: _Inputs, options: ScanOptions) -> Iterator[Finding]:
     from tqdm import tqdm
 
     with tqdm(scan, unit=" files", disable=None, dynamic_ncols=True, leave=False) as bar:
-        if not bar.disable and _STANDARD_INPUT not in paths:
+        if not bar.disable and inputs.can_repeat:
             # Counting goes on beside the scan, so that the time left is known soon.
-            threading.Thread(target=_count, args=(bar, paths, options), daemon=True).start()
+            threading.Thread(target=_count, args=(bar, inputs, options), daemon=True).start()
         yield from bar
 
 
-def _count(bar: tqdm[Finding], paths: list[str], options: ScanOptions) -> None:
-    from fakescan.sources import SourceFinder
+def _count(bar: tqdm[Finding], inputs: _Inputs, options: ScanOptions) -> None:
+    from fakescan.sources import Shard, SourceFinder
 
     finder = SourceFinder(
-        paths,
+        inputs.expand(),
         hidden=options.hidden,
         follow_links=options.follow_links,
         excluded=options.excluded,
+        shard=None if options.shard is None else Shard.parse(options.shard),
     )
     bar.total = sum(1 for _ in finder)
     with contextlib.suppress(ValueError):  # the scan may have closed the bar by now
