@@ -93,14 +93,73 @@ def build_cnn(filters: int = 32, layers: int = 2, dense: tuple[int, ...] = (64,)
 CIFAKE_SIDE = 32
 
 
+class Residuals(nn.Module):
+    """A picture beside what its neighbours don't foretell: (N, 3, H, W) to (N, 9, H, W).
+
+    Fixed high-pass filters, for content is what a detector must not learn: the second difference
+    over rows and columns, and the 3x3 kernel of the spatial rich model (Fridrich & Kodovsky
+    2012), each of every channel, beside the channels themselves.
+    """
+
+    kernels: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        across = torch.zeros(3, 3)
+        across[1] = torch.tensor([1.0, -2.0, 1.0]) / 2
+        rich = torch.tensor([[-1.0, 2.0, -1.0], [2.0, -4.0, 2.0], [-1.0, 2.0, -1.0]]) / 4
+        # One filter a colour channel keeps the input of the first layer small.
+        kernels = torch.stack([across + across.T, rich])[:, None].repeat(3, 1, 1, 1)
+        self.register_buffer("kernels", kernels, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The channels and their residuals; what lies beyond the edge counts as its reflection."""
+        padded = nn.functional.pad(images, (1, 1, 1, 1), mode="reflect")
+        residuals = nn.functional.conv2d(padded, self.kernels.to(images.dtype), groups=3)
+        return torch.cat([images, residuals], dim=1)
+
+
+def build_photo(channels: int = 32, dropout: float = 0.2) -> Network:
+    """The network for photographs: short, fully convolutional, for windows of 96 px and more.
+
+    After SAFE (Li et al. 2025) and NPR (Tan et al. 2024), which cut a ResNet after its second
+    stage: local traces need no deeper view. Input is RGB beside high-pass residuals; pixel
+    unshuffling (Shi et al. 2016) instead of a strided stem loses none of their phase.
+    """
+    block = torchvision.models.resnet.BasicBlock
+
+    def stage(before: int, after: int, blocks: int) -> nn.Module:
+        shortcut = nn.Sequential(
+            nn.Conv2d(before, after, 1, stride=2, bias=False), nn.BatchNorm2d(after)
+        )
+        first = block(before, after, stride=2, downsample=shortcut)
+        return nn.Sequential(first, *(block(after, after) for _ in range(blocks - 1)))
+
+    features = nn.Sequential(
+        Residuals(),
+        nn.PixelUnshuffle(2),
+        nn.Conv2d(36, channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+        block(channels, channels),
+        stage(channels, 2 * channels, 2),
+        stage(2 * channels, 4 * channels, 2),
+    )
+    head = nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * channels, 1)
+    )
+    return Network(features, head)
+
+
 def _resnet_builder(make: Callable[..., Any]) -> Callable[..., Network]:
-    def build_resnet(stem_pool: bool = True) -> Network:
+    def build_resnet(stem_pool: bool = True, wide_stem: bool = False) -> Network:
         """torchvision's ResNet with a 3x3 stem of stride 1 (He et al. 2016, as for CIFAR).
 
-        Without `stem_pool` the first stage works at full resolution, at four times the cost.
+        Without `stem_pool` the first stage works at full resolution, at four times the cost. With
+        `wide_stem` it is the paper's 7x7 of stride 2, for windows of 224 px.
         """
         resnet = make(num_classes=1)
-        stem = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        stem = resnet.conv1 if wide_stem else nn.Conv2d(3, 64, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
         features = nn.Sequential(
             stem,
@@ -122,6 +181,7 @@ ARCHITECTURES: Mapping[str, Callable[..., Network]] = {
     ArchitectureName.RESNET18: _resnet_builder(torchvision.models.resnet18),
     ArchitectureName.RESNET34: _resnet_builder(torchvision.models.resnet34),
     ArchitectureName.RESNET50: _resnet_builder(torchvision.models.resnet50),
+    ArchitectureName.PHOTO: build_photo,
 }
 
 

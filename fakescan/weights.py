@@ -31,6 +31,7 @@ class ArchitectureName(StrEnum):
     RESNET18 = "resnet18"
     RESNET34 = "resnet34"
     RESNET50 = "resnet50"
+    PHOTO = "photo"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,9 @@ def train(
     ema_decay: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.999,
     shift: Annotated[int, typer.Option(min=0, help="Augmentation: pixels to shift by.")] = 2,
     validation_fraction: Annotated[float, typer.Option(min=0.001, max=0.5)] = 0.05,
+    fold: Annotated[
+        int, typer.Option(min=0, help="photo: the fold of sources held back for validation.")
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: DeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
@@ -62,12 +65,11 @@ def train(
     from fakescan.training.loop import train as run
     from fakescan.training.options import TrainingOptions
 
-    is_cnn = arch is ArchitectureName.CNN
-    choices: dict[str, Any] = (
-        {"filters": filters, "layers": layers, "dense": tuple(dense or (64,))}
-        if is_cnn
-        else {"stem_pool": stem_pool}
-    )
+    choices: dict[str, Any] = {"stem_pool": stem_pool}
+    if arch is ArchitectureName.CNN:
+        choices = {"filters": filters, "layers": layers, "dense": tuple(dense or (64,))}
+    elif arch is ArchitectureName.PHOTO:
+        choices = {}
     options = TrainingOptions(
         architecture=Architecture(arch.value, choices),
         data=data,
@@ -83,6 +85,7 @@ def train(
         ema_decay=ema_decay,
         shift=shift,
         validation_fraction=validation_fraction,
+        fold=fold,
         seed=seed,
         device=device,
         resume=resume,

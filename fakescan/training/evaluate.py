@@ -9,17 +9,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fakescan.images import crop_positions
 from fakescan.records import FakescanError, Split
 from fakescan.training.data import Pictures, read_dataset
 from fakescan.weights import Calibration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from fakescan.backends import Backend
+    from fakescan.records import UInt8Array
 
     FloatArray = npt.NDArray[np.float64]
     LabelArray = npt.NDArray[np.uint8]
+
+WINDOWS = 8
+"""As many windows a picture as `scan` cuts by default."""
+
+_PICTURES_A_BATCH = 256
 
 CALIBRATION_BINS = 15
 """As in Guo et al. 2017, "On Calibration of Modern Neural Networks"."""
@@ -179,8 +188,7 @@ def read_split(path: Path, side: int, split: Split | None = None) -> LabelledSpl
 def evaluate(backend: Backend, labelled: LabelledSplit) -> Evaluation:
     """Run `backend` over labelled pictures of its size, and compare."""
     card, pictures = backend.card, labelled.pictures
-    batches = np.array_split(pictures.pixels, max(1, math.ceil(len(pictures) / 256)))
-    logits = np.concatenate([backend.logits(batch) for batch in batches]).astype(np.float64)
+    logits = pooled_logits(backend.logits, pictures.pixels, card.input.size)
     return Evaluation(
         model=f"{card.name} {card.version}",
         data=labelled.data,
@@ -189,3 +197,17 @@ def evaluate(backend: Backend, labelled: LabelledSplit) -> Evaluation:
         probabilities=probabilities_of(logits, card.calibration),
         labels=pictures.labels,
     )
+
+
+def pooled_logits(
+    logits_of: Callable[[UInt8Array], npt.NDArray[np.float32]], pixels: UInt8Array, size: int
+) -> FloatArray:
+    """Logits (N,) of pictures (N, S, S, 3): the mean over the windows that a scan would cut."""
+    side = pixels.shape[1]
+    positions = crop_positions(side, side, size, WINDOWS)
+    batches = np.array_split(pixels, max(1, math.ceil(len(pixels) / _PICTURES_A_BATCH)))
+    pooled = [
+        np.mean([logits_of(batch[:, y : y + size, x : x + size]) for x, y in positions], axis=0)
+        for batch in batches
+    ]
+    return np.concatenate(pooled).astype(np.float64)

@@ -15,23 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name everybody knows)
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from fakescan import __version__
 from fakescan.calibration import fit_calibration, fit_thresholds, scores_of
 from fakescan.model import Detector, build_network, pick_device
 from fakescan.records import FakescanError, Split
-from fakescan.training.augment import augment
-from fakescan.training.data import Dataset, Pictures, find_data, read_dataset, split_off
-from fakescan.training.evaluate import Metrics, compute_metrics
+from fakescan.training.data import Pictures, find_data
+from fakescan.training.evaluate import Metrics, compute_metrics, pooled_logits
 from fakescan.training.interruption import hold_interruptions
 from fakescan.training.machine import describe_machine, pick_precision
+from fakescan.training.material import Material, read_material
 from fakescan.training.options import TrainingOptions
 from fakescan.training.pictures import draw_curves
 from fakescan.weights import (
     Architecture,
-    Domain,
     Input,
     ModelCard,
     load_card,
@@ -65,7 +64,6 @@ _CHECKPOINT_ERRORS = (
     *(RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError),
     pickle.UnpicklingError,
 )
-_STD_FLOOR = 1e-3
 
 
 def train(options: TrainingOptions) -> TrainingResult:
@@ -76,46 +74,32 @@ def train(options: TrainingOptions) -> TrainingResult:
     being a number (the last checkpoint is kept).
     """
     path = find_data(options.data)
-    dataset = read_dataset(path, side=options.size)
-    if Split.TRAIN not in dataset.splits:
-        raise FakescanError(f"{path}: there is no train split")
-    training, validation = _split(dataset, options)
-    run = _Run(options, dataset, training)
+    material = read_material(path, options, pick_device(options.device))
+    run = _Run(options, material)
     run.start()
     try:
-        for row in run.epochs(validation):
+        for row in run.epochs():
             run.progress.rows.append(row)
             run.save_checkpoint()
             run.write_metrics()
     except KeyboardInterrupt:
         run.save_checkpoint()
         raise
-    return run.finish(validation, dataset.splits.get(Split.TEST))
-
-
-def _split(dataset: Dataset, options: TrainingOptions) -> tuple[Pictures, Pictures]:
-    training = dataset.splits[Split.TRAIN]
-    if Split.VALIDATION in dataset.splits:
-        return training, dataset.splits[Split.VALIDATION]
-    return split_off(training, options.validation_fraction, seed=options.seed)
+    return run.finish()
 
 
 class _Run:
     """One training run: networks, optimiser, and the files of its folder."""
 
-    def __init__(self, options: TrainingOptions, dataset: Dataset, training: Pictures) -> None:
+    def __init__(self, options: TrainingOptions, material: Material) -> None:
         self.options = options
-        self.dataset = dataset
-        self.name = options.name or f"{dataset.name}-{options.architecture.name}"
+        self.material = material
+        self.name = options.name or f"{material.name}-{options.architecture.name}"
         self.folder = options.output / self.name
         self.device = pick_device(options.device)
         self.precision = pick_precision(self.device)
-        self.labels = torch.from_numpy(training.labels).to(self.device)
-        # The whole set stays where the network is, as uint8: CIFAKE takes 370 MB.
-        self.pixels = torch.from_numpy(training.pixels).to(self.device)
         self.progress = _Progress()
-        mean, std = _channel_statistics(training)
-        self.input = Input(dataset.side, mean, std, mirror=True)
+        self.input = Input(material.batches.side, material.mean, material.std, mirror=True)
         torch.manual_seed(options.seed)
         self.network = build_network(options.architecture)
         if options.init is not None:
@@ -128,12 +112,6 @@ class _Run:
             lr=options.learning_rate,
             fused=True,
         )
-
-    @property
-    def steps_per_epoch(self) -> int:
-        # A last short batch would be normalised by its own few pictures: it is dropped, which
-        # pictures that are changes with every epoch.
-        return max(1, len(self.labels) // self.options.batch_size)
 
     @property
     def checkpoint(self) -> Path:
@@ -182,31 +160,30 @@ class _Run:
         return self._schedule() >= 1
 
     def _schedule(self) -> float:
-        steps = self.options.epochs * self.steps_per_epoch
+        steps = self.options.epochs * self.material.batches.steps_per_epoch
         done = self.progress.step / steps
         if self.options.max_minutes is not None:
             done = max(done, self.progress.seconds / (60 * self.options.max_minutes))
         return min(done, 1.0)
 
-    def epochs(self, validation: Pictures) -> Iterator[dict[str, float]]:
+    def epochs(self) -> Iterator[dict[str, float]]:
         """Train epoch by epoch until the schedule ends; a row of figures after each."""
         saved_at = time.monotonic()
+        steps = self.material.batches.steps_per_epoch
         while not self.is_done():
-            epoch, first = divmod(self.progress.step, self.steps_per_epoch)
-            order = _order(len(self.labels), self.options.seed, epoch).to(self.device)
+            epoch, first = divmod(self.progress.step, steps)
             losses: list[float] = []
             started = time.monotonic()
             bar = tqdm(
-                range(first, self.steps_per_epoch),
+                range(first, steps),
                 desc=f"epoch {epoch + 1}/{self.options.epochs}",
                 unit="batch",
                 disable=None,
             )
-            for index in bar:
+            for _ in bar:
                 begun = time.monotonic()
-                size = self.options.batch_size
                 with hold_interruptions():
-                    losses.append(self._step(order[index * size : (index + 1) * size]))
+                    losses.append(self._step())
                     self.progress.step += 1
                 self.progress.seconds += time.monotonic() - begun
                 bar.set_postfix(loss=f"{np.mean(losses[-100:]):.4f}", refresh=False)
@@ -218,9 +195,10 @@ class _Run:
             bar.close()
             pictures = len(losses) * self.options.batch_size
             rate = pictures / (time.monotonic() - started)
-            yield {"images_per_second": round(rate, 1), **self._measure(epoch, losses, validation)}
+            yield {"images_per_second": round(rate, 1), **self._measure(epoch, losses)}
 
-    def _measure(self, epoch: int, losses: list[float], validation: Pictures) -> dict[str, float]:
+    def _measure(self, epoch: int, losses: list[float]) -> dict[str, float]:
+        validation = self.material.validation
         metrics = compute_metrics(self._logits(validation), validation.labels, None)
         return {
             "epoch": epoch + 1,
@@ -241,15 +219,12 @@ class _Run:
         fall = (done - warm_up) / (1 - warm_up)
         return self.options.learning_rate * 0.5 * (1 + math.cos(math.pi * fall))
 
-    def _step(self, indices: Tensor) -> float:
+    def _step(self) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
-        # Seeded by the step, so that a resumed run draws what an unbroken one would have drawn.
-        generator = torch.Generator(self.device)
-        generator.manual_seed(self.options.seed * 1_000_003 + self.progress.step)
-        crops = augment(self.pixels[indices], self.options.shift, generator)
+        crops, labels = self.material.batches.draw(self.progress.step)
         smoothing = self.options.label_smoothing
-        targets = self.labels[indices].float() * (1 - 2 * smoothing) + smoothing
+        targets = labels.float() * (1 - 2 * smoothing) + smoothing
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             # Through the network, not the detector: the mirror image comes by augmentation.
@@ -283,12 +258,15 @@ class _Run:
 
     @torch.no_grad()
     def _logits(self, pictures: Pictures) -> np.ndarray[Any, np.dtype[np.float64]]:
-        batches = torch.split(torch.from_numpy(pictures.pixels), 500)
-        logits = [self.average(batch.to(self.device)).double().cpu() for batch in batches]
-        return torch.cat(logits).numpy()
+        return pooled_logits(
+            lambda crops: self.average(torch.from_numpy(crops).to(self.device)).cpu().numpy(),
+            pictures.pixels,
+            self.input.size,
+        )
 
-    def finish(self, validation: Pictures, test: Pictures | None) -> TrainingResult:
+    def finish(self) -> TrainingResult:
         """Calibrate on validation, report on test, write weights, card and curves."""
+        validation, test = self.material.validation, self.material.test
         # Weights are shipped at half precision, so it is these that are calibrated and measured.
         halved = {name: value.half() for name, value in self.average.network.state_dict().items()}
         self.average.network.load_state_dict(halved)
@@ -306,27 +284,18 @@ class _Run:
             sha256="",
             architecture=self.options.architecture,
             input=self.input,
-            domain=self._domain(),
+            domain=self.material.domain,
             pooling="mean",
             calibration=calibration,
             thresholds=fit_thresholds(scores, validation.labels),
             license="Apache-2.0",
             training=self._training_record(len(validation)),
             metrics={split.value: asdict(metrics) for split, metrics in figures.items()},
-            limits=(
-                f"Trained on {self.dataset.name} alone: other generators and other pictures"
-                " are outside what it has seen.",
-                "Its score is a probability at even prior odds, for pictures like its training's.",
-            ),
+            limits=self.material.limits,
         )
         weights = save_model(self.folder, card, halved)
         draw_curves(self.progress.rows, self.folder / "curves.png")
         return TrainingResult(weights, figures[Split.VALIDATION], figures.get(Split.TEST))
-
-    def _domain(self) -> Domain:
-        smallest, largest = self.dataset.minimum_side, self.dataset.maximum_side
-        sides = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
-        return Domain(smallest, largest, f"pictures like {self.dataset.name}'s, {sides} px a side")
 
     def _training_record(self, validation_pictures: int) -> dict[str, Any]:
         options = asdict(replace(self.options, output=Path("runs"), resume=False))
@@ -338,23 +307,18 @@ class _Run:
         return {
             "program": f"fakescan {__version__}",
             "options": options,
-            "data": self.dataset.name,
-            "pictures": len(self.labels),
+            "data": self.material.name,
+            "pictures": self.material.batches.count,
             "validation_pictures": validation_pictures,
-            "left_out": self.dataset.left_out,
+            "left_out": self.material.left_out,
             "steps": self.progress.step,
-            "epochs": round(self.progress.step / self.steps_per_epoch, 2),
+            "epochs": round(self.progress.step / self.material.batches.steps_per_epoch, 2),
             "minutes": round(self.progress.seconds / 60, 1),
             "machine": describe_machine(self.device),
             "precision": self.precision,
             "torch": torch.__version__,
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
-
-
-def _order(count: int, seed: int, epoch: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return torch.randperm(count, generator=generator)
 
 
 def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -364,16 +328,6 @@ def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, 
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-def _channel_statistics(
-    pictures: Pictures,
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    sample = pictures.pixels[:: max(1, len(pictures) // 10_000)].reshape(-1, 3) / 255.0
-    red, green, blue = (round(float(value), 4) for value in sample.mean(axis=0))
-    deviations = (max(_STD_FLOOR, round(float(value), 4)) for value in sample.std(axis=0))
-    red_deviation, green_deviation, blue_deviation = deviations
-    return (red, green, blue), (red_deviation, green_deviation, blue_deviation)
 
 
 def _as_on_a_card(architecture: Architecture) -> Architecture:

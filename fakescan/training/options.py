@@ -13,7 +13,8 @@ class TrainingOptions:
     """All that decides what `train` makes. The card keeps it.
 
     `max_minutes` shortens the schedule, not the run: learning rates fall with whichever of steps
-    and minutes is further on, so that a slow machine still ends with an annealed model.
+    and minutes is further on, so that a slow machine still ends with an annealed model. `fold` is
+    the part of the sources that `photo` holds back for validation.
     """
 
     architecture: Architecture = field(default_factory=lambda: Architecture("resnet18"))
@@ -31,6 +32,7 @@ class TrainingOptions:
     ema_decay: float = 0.999
     shift: int = 2
     validation_fraction: float = 0.05
+    fold: int = 0
     seed: int = 0
     device: str = "auto"
     resume: bool = False

@@ -24,6 +24,8 @@ from fakescan.training.data import AI, REAL, Pictures
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from fakescan.records import UInt8Array
+
     FloatArray = npt.NDArray[np.float64]
 
 INDEX = "index.csv"
@@ -81,7 +83,8 @@ def read_photos(folder: Path) -> Photos:
                 f"{folder}: class {name} has {len(found)} sources; two are needed, since"
                 " validation is by source"
             )
-    crops, cells = [], []
+    crops: list[UInt8Array] = []
+    cells: list[str] = []
     for row in rows:
         pixels, cell = _read_crop(folder / row["path"], row.get("encoding") or "")
         if crops and pixels.shape != crops[0].shape:
@@ -94,7 +97,7 @@ def read_photos(folder: Path) -> Photos:
     return Photos(pictures, find_components(pairs), tuple(sources), tuple(cells))
 
 
-def _read_crop(path: Path, encoding: str) -> tuple[npt.NDArray[np.uint8], str]:
+def _read_crop(path: Path, encoding: str) -> tuple[UInt8Array, str]:
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -1,0 +1,121 @@
+"""What a run trains on and is measured on, made from the data that it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fakescan.records import FakescanError, Split
+from fakescan.training.batches import Batches, DegradedWindows, ShuffledPictures
+from fakescan.training.data import Dataset, Pictures, read_dataset, split_off
+from fakescan.training.degradation import DegradationOptions
+from fakescan.training.options import TrainingOptions
+from fakescan.training.photos import FOLDS, assign_folds, read_photos
+from fakescan.weights import ArchitectureName, Domain
+
+Triple = tuple[float, float, float]
+
+PHOTO_WINDOW = 128
+"""So that a crop of 256 pixels, halved, still fills one."""
+
+_LEAST_DEVIATION = 1e-3
+_PIXELS_SAMPLED = 10_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """Batches to train on, pictures to validate and to report on, and what the card says of them.
+
+    `mean` and `std` are the training pixels' of each channel, in [0, 1].
+    """
+
+    name: str
+    batches: Batches
+    validation: Pictures
+    test: Pictures | None
+    mean: Triple
+    std: Triple
+    domain: Domain
+    limits: tuple[str, ...]
+    left_out: Mapping[str, int]
+
+
+def read_material(path: Path, options: TrainingOptions, device: torch.device) -> Material:
+    """What `options` ask to train on from the data at `path`. Raises FakescanError for bad data."""
+    if options.architecture.name == ArchitectureName.PHOTO:
+        return _read_photo_material(path, options, device)
+    dataset = read_dataset(path, side=options.size)
+    if Split.TRAIN not in dataset.splits:
+        raise FakescanError(f"{path}: there is no train split")
+    training, validation = _split(dataset, options)
+    mean, std = _channel_statistics(training)
+    return Material(
+        name=dataset.name,
+        batches=ShuffledPictures(training, options.batch_size, options.shift, options.seed, device),
+        validation=validation,
+        test=dataset.splits.get(Split.TEST),
+        mean=mean,
+        std=std,
+        domain=_domain(dataset),
+        limits=(
+            f"Trained on {dataset.name} alone: other generators and other pictures are outside"
+            " what it has seen.",
+            "Its score is a probability at even prior odds, for pictures like its training's.",
+        ),
+        left_out=dataset.left_out,
+    )
+
+
+def _split(dataset: Dataset, options: TrainingOptions) -> tuple[Pictures, Pictures]:
+    training = dataset.splits[Split.TRAIN]
+    if Split.VALIDATION in dataset.splits:
+        return training, dataset.splits[Split.VALIDATION]
+    return split_off(training, options.validation_fraction, seed=options.seed)
+
+
+def _read_photo_material(path: Path, options: TrainingOptions, device: torch.device) -> Material:
+    if not 0 <= options.fold < FOLDS:
+        raise FakescanError(f"--fold {options.fold}: there are folds 0 to {FOLDS - 1}")
+    photos = read_photos(path)
+    # One assignment whatever the seed: folds are compared between runs.
+    held_back = assign_folds(photos, seed=0) == options.fold
+    training = photos.take(np.flatnonzero(~held_back))
+    validation = photos.take(np.flatnonzero(held_back)).pictures
+    window = options.size or PHOTO_WINDOW
+    mean, std = _channel_statistics(training.pictures)
+    return Material(
+        name="photos",
+        batches=DegradedWindows(
+            training, window, options.batch_size, DegradationOptions(), options.seed, device
+        ),
+        validation=validation,
+        test=None,
+        mean=mean,
+        std=std,
+        domain=Domain(window, None, "photographs and pictures from the web, at native resolution"),
+        limits=(
+            "Local edits of a real photograph are not found.",
+            "Drawings, posters and documents are outside what it was trained to judge.",
+            "Generators newer than its training pictures may look real to it.",
+        ),
+        left_out={"held_back_for_validation": int(held_back.sum())},
+    )
+
+
+def _domain(dataset: Dataset) -> Domain:
+    smallest, largest = dataset.minimum_side, dataset.maximum_side
+    sides = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+    return Domain(smallest, largest, f"pictures like {dataset.name}'s, {sides} px a side")
+
+
+def _channel_statistics(pictures: Pictures) -> tuple[Triple, Triple]:
+    step = max(1, pictures.pixels[..., 0].size // _PIXELS_SAMPLED)
+    sample = pictures.pixels[::step].reshape(-1, 3) / 255.0
+    red, green, blue = (round(float(value), 4) for value in sample.mean(axis=0))
+    deviations = sample.std(axis=0)
+    first, second, third = (max(_LEAST_DEVIATION, round(float(one), 4)) for one in deviations)
+    return (red, green, blue), (first, second, third)

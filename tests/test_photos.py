@@ -1,0 +1,165 @@
+"""Photographs by source: read, split by component, drawn so that codecs tell no class."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fakescan.model import build_photo
+from fakescan.records import FakescanError
+from fakescan.training.evaluate import area_under_curve
+from fakescan.training.loop import train
+from fakescan.training.options import TrainingOptions
+from fakescan.training.photos import (
+    Photos,
+    assign_folds,
+    describe_route,
+    find_components,
+    read_photos,
+    weigh,
+)
+from fakescan.weights import Architecture
+
+SIDE = 160
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six sources a class; AI mostly at one quality, real pictures mostly at another."""
+    folder = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    rows = []
+    for label in ("ai", "real"):
+        for source in range(6):
+            for number in range(8):
+                pixels = generator.integers(60, 190, (20, 20, 3), dtype=np.uint8)
+                picture = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+                usual = number < 6
+                quality = 75 if (label == "ai") == usual else 95
+                path = f"{label}-{source}-{number}.jpg"
+                picture.save(folder / path, quality=quality, subsampling=0 if number % 2 else 2)
+                rows.append(
+                    {
+                        "path": path,
+                        "label": label,
+                        "generator": f"generator-{source}" if label == "ai" else "",
+                        "collection": f"{label}-collection-{source // 2}",
+                        "encoding": "jpeg, original (lossless crop)",
+                    }
+                )
+    write_index(folder, rows)
+    return folder
+
+
+def write_index(folder: Path, rows: list[dict[str, str]]) -> None:
+    with (folder / "index.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def photos(folder: Path) -> Photos:
+    return read_photos(folder)
+
+
+def separability(cells: list[str], labels: np.ndarray) -> float:
+    """AUC of telling classes by the route alone: the best score is each route's share of AI."""
+    share = {
+        cell: np.mean([y for one, y in zip(cells, labels, strict=True) if one == cell])
+        for cell in set(cells)
+    }
+    return area_under_curve(np.array([share[cell] for cell in cells]), labels)
+
+
+def test_codecs_tell_the_classes_apart_before_weighing_and_not_after(photos: Photos) -> None:
+    labels = photos.pictures.labels
+    assert separability(list(photos.cells), labels) > 0.7
+    drawn = np.random.default_rng(1).choice(len(labels), 5000, p=weigh(photos))
+    after = separability([photos.cells[index] for index in drawn], labels[drawn])
+    assert 0.45 < after < 0.55
+
+
+def test_weights_give_half_to_each_class_and_no_source_its_whole_size(photos: Photos) -> None:
+    weights = weigh(photos)
+    labels = photos.pictures.labels
+    assert weights.sum() == pytest.approx(1)
+    assert weights[labels == 1].sum() == pytest.approx(0.5)
+
+
+def test_components_join_what_shares_a_generator_or_a_collection() -> None:
+    pairs = [("a", "x"), ("a", "y"), ("b", "y"), ("c", "z"), ("", "z"), ("", "w")]
+    assert find_components(pairs).tolist() == [0, 0, 0, 1, 1, 2]
+
+
+def test_folds_keep_components_whole_and_hold_both_classes(photos: Photos) -> None:
+    folds = assign_folds(photos, seed=0, folds=3)
+    for component in set(photos.components.tolist()):
+        assert len(set(folds[photos.components == component].tolist())) == 1
+    for fold in range(3):
+        assert set(photos.pictures.labels[folds == fold].tolist()) == {0, 1}
+
+
+def test_routes_differ_by_quality_chroma_and_way(folder: Path) -> None:
+    low = (folder / "ai-0-0.jpg").read_bytes()
+    high = (folder / "real-0-1.jpg").read_bytes()
+    assert describe_route(low, "jpeg, original") == "original q1 4:2:0"
+    assert describe_route(high, "jpeg, borrowed tables (from png)") == "borrowed q3 4:4:4"
+    assert describe_route(b"RIFF", "lossless, shrunk to 0.5") == "shrunk lossless"
+
+
+def test_what_cannot_be_validated_by_source_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FakescanError, match=r"index\.csv"):
+        read_photos(tmp_path)
+    with (folder / "index.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    one_source = [row for row in rows if row["label"] == "real" or row["generator"][-1] == "0"]
+    write_index(tmp_path, one_source)
+    with pytest.raises(FakescanError, match="1 sources"):
+        read_photos(tmp_path)
+    write_index(tmp_path, [row for row in rows if row["label"] == "real"])
+    with pytest.raises(FakescanError, match="class ai"):
+        read_photos(tmp_path)
+
+
+def test_network_stays_within_its_budget() -> None:
+    """At most 0.4 GMAC a window of 128 px, and any larger size at all."""
+    network = build_photo().eval()
+    operations = 0
+
+    def count(module: torch.nn.Conv2d, _: object, output: torch.Tensor) -> None:
+        nonlocal operations
+        operations += output.numel() * module.weight[0].numel()
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, 128, 128)).shape == (1,)
+        assert operations <= 0.4e9
+        assert network(torch.zeros(1, 3, 96, 200)).shape == (1,)
+
+
+def test_photo_trains_and_says_where_it_fails(folder: Path, tmp_path: Path) -> None:
+    options = TrainingOptions(
+        architecture=Architecture("photo", {"channels": 8}),
+        data=folder,
+        output=tmp_path,
+        size=96,
+        epochs=1,
+        batch_size=16,
+        fold=2,
+    )
+    result = train(options)
+    card = json.loads(result.weights.with_suffix(".json").read_text())
+    assert card["input"]["size"] == 96
+    assert card["domain"]["minimum_side"] == 96
+    assert card["training"]["options"]["fold"] == 2
+    assert 0 < card["training"]["left_out"]["held_back_for_validation"] < 96
+    assert any("Drawings" in limit for limit in card["limits"])
