@@ -53,7 +53,7 @@ def scan(
     ] = None,
     report: Annotated[
         list[Path] | None,
-        typer.Option(help="Write a report: FILE.csv, .json or .jsonl; may be repeated."),
+        typer.Option(help="Write a report: FILE.csv, .json, .jsonl, .html or .parquet; may be repeated."),
     ] = None,
     json_lines: Annotated[
         bool, typer.Option("--json", help="Write JSON Lines to standard output.")
