@@ -197,7 +197,7 @@ class _Progress(trt.IProgressMonitor):  # type: ignore[misc]
     def __init__(self) -> None:
         trt.IProgressMonitor.__init__(self)
         self.is_cancelled = False
-        self._bars: dict[str, tqdm[None]] = {}
+        self._bars: dict[str, tqdm[Any]] = {}
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
         self._bars[phase_name] = tqdm(
