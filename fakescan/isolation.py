@@ -209,6 +209,7 @@ def serve() -> None:
         _read(calls)
         signal.setitimer(signal.ITIMER_REAL, left)
 
+    code = 1  # a bug's traceback would go nowhere, and take time
     try:
         load, function, seconds, memory = pickle.loads(_read(calls)[1])
         load()
@@ -222,10 +223,11 @@ def serve() -> None:
             _write(answers, _ANSWER, answer)
             del arguments, data, answer  # or the next file's come on top of them
     except MemoryError:
-        os._exit(errno.ENOMEM)
-    except (EOFError, BrokenPipeError):
-        # The scan is over. Not by the interpreter's end, which flushes the pipe once more.
-        os._exit(0)
+        code = errno.ENOMEM
+    except (EOFError, BrokenPipeError):  # the scan is over
+        code = 0
+    finally:
+        os._exit(code)
 
 
 def _limit_memory(memory: int) -> None:
