@@ -141,9 +141,12 @@ def decode_image(
         return unreadable(Status.TOO_LARGE)
     except _UnsupportedPixelsError:
         return unreadable(Status.UNSUPPORTED_FORMAT)
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
         # Pillow's parsers raise OSError, SyntaxError, ValueError, struct.error, IndexError and
-        # more on hostile bytes, and add to the list with each release.
+        # more on hostile bytes, and add to the list with each release. Of memory its decoders, as
+        # those of AVIF and HEIC, tell by words alone; the same bytes may be read another time.
+        if "memory" in str(error):
+            return unreadable(Status.OUT_OF_MEMORY)
         return unreadable(Status.TRUNCATED if ends_early(media_type, data) else Status.CORRUPT)
 
 
