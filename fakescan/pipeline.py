@@ -18,6 +18,7 @@ from fakescan.backends import Backend, BackendName, Precision, load_backend
 from fakescan.images import compute_sha256, decode_image, read_bytes
 from fakescan.lookahead import read_ahead
 from fakescan.preparation import IsolatedPreparation, Prepared, prepare
+from fakescan.provenance import credential_reader, read_name, with_evidence
 from fakescan.records import (
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
     DEFAULT_MAX_PIXELS,
@@ -132,7 +133,7 @@ class Scan(Iterator[Finding]):
                 for item, measurement in zip(batch, measurements, strict=True):
                     if self._store is not None and not item.is_known:
                         self._store.put(item.source, measurement, self._key(item.source))
-                    yield self._policy.judge(item.source, measurement)
+                    yield self._policy.judge(item.source, with_name(measurement, item.source.path))
         finally:
             prepared.close()
 
@@ -235,6 +236,12 @@ def locate_models(options: ScanOptions) -> tuple[Path, ...]:
     return tuple(locate(model) for model in options.models) or find_models()
 
 
+def with_name(measurement: Measurement, path: str) -> Measurement:
+    """The measurement with what the file's name hints at, which the store must not remember."""
+    provenance = with_evidence(measurement.provenance, read_name(path))
+    return replace(measurement, provenance=provenance)
+
+
 def settings_key(detectors: Sequence[Backend], options: ScanOptions) -> str:
     """A name for all that a measurement depends on besides the file."""
     settings = {
@@ -250,6 +257,7 @@ def settings_key(detectors: Sequence[Backend], options: ScanOptions) -> str:
         ],
         "crops": options.crops,
         "max_pixels": options.max_pixels,
+        "credentials": credential_reader(),
     }
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 

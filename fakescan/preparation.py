@@ -11,7 +11,7 @@ import numpy as np
 
 from fakescan.images import crop_positions, cut_crops, decode_image
 from fakescan.isolation import IsolatedFunction
-from fakescan.provenance import read_pixel_marks, read_provenance, with_pixel_marks
+from fakescan.provenance import read_pixel_marks, read_provenance, with_evidence
 from fakescan.records import (
     DecodedImage,
     Measurement,
@@ -53,7 +53,7 @@ def prepare(
     """Read what the file says of itself, and cut the crops that the first fitting model sees."""
     if isinstance(image, Unreadable):
         return Prepared(image.source, _measure_unreadable(image))
-    provenance = with_pixel_marks(
+    provenance = with_evidence(
         read_provenance(image.data, image.media_type), read_pixel_marks(image)
     )
     measurement = Measurement(

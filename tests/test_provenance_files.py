@@ -14,7 +14,7 @@ import pytest
 from test_provenance_container import HOSTILE, PLACES
 
 from fakescan.images import decode_image
-from fakescan.provenance import describe, read_pixel_marks, read_provenance, with_pixel_marks
+from fakescan.provenance import describe, read_pixel_marks, read_provenance, with_evidence
 from fakescan.records import DecodedImage, MetadataStatus, Provenance, Says, Source, Tier
 from fakescan.sources import sniff_media_type
 
@@ -48,7 +48,7 @@ def readings(files: Path) -> list[tuple[Row, Provenance]]:
         image = decode_image(Source(row["path"]), data)
         if isinstance(image, DecodedImage):
             marks = read_pixel_marks(image, watermarks=True)
-            provenance = with_pixel_marks(provenance, marks)
+            provenance = with_evidence(provenance, marks)
         found.append((row, provenance))
     return found
 

@@ -122,6 +122,14 @@ EXAMPLES = [
     ("facebook-fbmd", "iptc:2:40", "FBMD01000ac0300000", "Facebook or Instagram"),
     ("wikimedia-thumbnail", "jpeg_comment", "File source: https://commons.wikimedia.org/x", None),
     ("compact-srgb", "icc", "c2", None),
+    ("name-chatgpt", "file_name", "ChatGPT Image Apr 3, 2025, 10_12_11 AM.png", "ChatGPT"),
+    ("name-gemini", "file_name", "Gemini_Generated_Image_x1y2z3x1y2z3.png", "Gemini"),
+    ("name-dall-e", "file_name", "DALL·E 2024-02-11 18.03.22 - x.webp", "DALL-E"),
+    ("name-comfyui", "file_name", "ComfyUI_00042_.png", "ComfyUI"),
+    ("name-firefly", "file_name", "Firefly a harbour at dusk 20395.jpg", "Adobe Firefly"),
+    ("name-whatsapp", "file_name", "IMG-20240501-WA0007.jpg", "WhatsApp"),
+    ("name-telegram", "file_name", "photo_2024-05-01_10-11-12.jpg", "Telegram"),
+    ("name-facebook", "file_name", "123456789_1234567890123_1234567890123_n.jpg", None),
 ]
 
 # What a photographer, a place or a program may well be called. None of it may speak of AI.

@@ -18,7 +18,7 @@ from fakescan.provenance import (
     novelai,
     read_pixel_marks,
     read_provenance,
-    with_pixel_marks,
+    with_evidence,
 )
 from fakescan.records import DecodedImage, Provenance, Says, Source, Tier
 
@@ -144,7 +144,7 @@ def test_a_signature_that_holds_is_proof(sign, kind: int) -> None:  # type: igno
     (evidence,) = read_pixel_marks(make_image(pixels, None, data, media_type))
     assert (evidence.says, evidence.tier) == (Says.AI, Tier.PROOF)
     assert evidence.rule == "novelai-signature"
-    merged = with_pixel_marks(provenance, (evidence,))
+    merged = with_evidence(provenance, (evidence,))
     assert merged.evidence[0] is evidence
     assert merged.generator == "NovelAI"
     assert describe(merged).startswith("Signed by NovelAI: made by AI")
@@ -239,7 +239,7 @@ def test_other_messages_and_plain_pictures_carry_no_watermark() -> None:
 
 
 def test_merging_nothing_changes_nothing() -> None:
-    assert with_pixel_marks(Provenance(), ()) == Provenance()
+    assert with_evidence(Provenance(), ()) == Provenance()
 
 
 def make_photo(seed: int, width: int = 320, height: int = 240) -> Image.Image:

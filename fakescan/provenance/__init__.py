@@ -6,15 +6,23 @@ from dataclasses import replace
 
 from fakescan.provenance.camera import read_camera
 from fakescan.provenance.container import read_metadata
-from fakescan.provenance.credentials import CredentialReading, read_credential
+from fakescan.provenance.credentials import CredentialReading, credential_reader, read_credential
 from fakescan.provenance.hints import describe
 from fakescan.provenance.marks import Hit, find_marks
 from fakescan.provenance.metadata import Metadata
+from fakescan.provenance.names import read_name
 from fakescan.provenance.pixel_marks import read_pixel_marks
 from fakescan.provenance.prompts import find_prompt
 from fakescan.records import Evidence, MetadataStatus, Provenance, Says, Tier
 
-__all__ = ["describe", "read_pixel_marks", "read_provenance", "with_pixel_marks"]
+__all__ = [
+    "credential_reader",
+    "describe",
+    "read_name",
+    "read_pixel_marks",
+    "read_provenance",
+    "with_evidence",
+]
 
 _NAMING = {Says.AI, Says.AI_EDIT}
 _TIERS = {tier: rank for rank, tier in enumerate(Tier)}
@@ -57,10 +65,19 @@ def read_provenance(data: bytes, media_type: str | None) -> Provenance:
     )
 
 
-def with_pixel_marks(provenance: Provenance, evidence: tuple[Evidence, ...]) -> Provenance:
-    """`provenance` with the evidence of `read_pixel_marks` added, strongest first."""
+def with_evidence(provenance: Provenance, evidence: tuple[Evidence, ...]) -> Provenance:
+    """`provenance` with the evidence of pixels or of a name added, strongest first."""
+    if not evidence:
+        return provenance
     merged = sorted((*provenance.evidence, *evidence), key=lambda one: _TIERS[one.tier])
-    named = next((one.source for one in evidence if one.says in _NAMING and one.source), None)
+    named = next(
+        (
+            one.source
+            for one in evidence
+            if one.says in _NAMING and one.tier is not Tier.WEAK and one.source
+        ),
+        None,
+    )
     return replace(provenance, evidence=tuple(merged), generator=provenance.generator or named)
 
 

@@ -12,6 +12,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,14 @@ def read_credential(data: bytes, media_type: str, offset: int) -> CredentialRead
         # Any damage, an unknown algorithm, or a manifest that only a server holds.
         return CredentialReading(notes=(_UNREADABLE,))
     return _interpret(store, offset)
+
+
+def credential_reader() -> str:
+    """What reads credentials here, and by which trust lists: findings depend on both."""
+    try:
+        return f"c2pa-python {version('c2pa-python')}, trust lists of {TRUST_LIST_DATE}"
+    except PackageNotFoundError:
+        return "none"
 
 
 @lru_cache(maxsize=1)
