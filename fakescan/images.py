@@ -143,11 +143,16 @@ def decode_image(
         return unreadable(Status.UNSUPPORTED_FORMAT)
     except Exception as error:  # noqa: BLE001
         # Pillow's parsers raise OSError, SyntaxError, ValueError, struct.error, IndexError and
-        # more on hostile bytes, and add to the list with each release. Of memory its decoders, as
-        # those of AVIF and HEIC, tell by words alone; the same bytes may be read another time.
-        if "memory" in str(error):
-            return unreadable(Status.OUT_OF_MEMORY)
-        return unreadable(Status.TRUNCATED if ends_early(media_type, data) else Status.CORRUPT)
+        # more on hostile bytes, and add to the list with each release.
+        return unreadable(_status_of(error, media_type, data))
+
+
+def _status_of(error: Exception, media_type: str, data: bytes) -> Status:
+    # Pillow's decoders, and those of AVIF and HEIC, tell want of memory by words alone. It is no
+    # damage, and must not be remembered as one: the same bytes may fit another time.
+    if "memory" in str(error):
+        return Status.OUT_OF_MEMORY
+    return Status.TRUNCATED if ends_early(media_type, data) else Status.CORRUPT
 
 
 def compute_sha256(data: bytes) -> str:

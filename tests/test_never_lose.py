@@ -199,6 +199,21 @@ def test_metadata_without_room_is_a_row(
     assert [finding.status for finding in scan([folder])] == [Status.OUT_OF_MEMORY] * 2
 
 
+@pytest.mark.parametrize(
+    "words", ["out of memory error when reading image file", "Memory allocation error: memory"]
+)
+def test_a_decoder_without_room_is_no_damaged_picture(
+    folder: Path, fake_backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    fill(folder, 1)
+
+    def open_png(stream: object) -> None:
+        raise OSError(words)
+
+    monkeypatch.setitem(images._OPENERS, "image/png", open_png)
+    assert [finding.status for finding in scan([folder])] == [Status.OUT_OF_MEMORY]
+
+
 # Deceived
 
 
