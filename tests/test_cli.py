@@ -30,6 +30,8 @@ from conftest import (
 from fakescan import __version__, pipeline
 from fakescan.records import Source
 
+PICTURES = Path(__file__).parent / "pictures"
+
 COMMANDS = ("scan", "inspect", "train", "evaluate", "models")
 
 
@@ -135,6 +137,24 @@ def test_fail_on_ai(three: Path, fake_backend: FakeBackend) -> None:
     assert run("scan", three, "--fail-on-ai").code == 1
     (three / "ai.png").unlink()
     assert run("scan", three, "--fail-on-ai").code == 0
+
+
+def test_an_edit_is_not_what_fail_on_ai_asks_for() -> None:
+    retouched = PICTURES / "generators" / "retouched.jpg"
+    outcome = run("scan", retouched, "--fail-on-ai", "--json")
+    assert [row["verdict"] for row in rows(outcome.stdout)] == ["ai_edit"]
+    assert outcome.code == 0
+
+
+def test_a_table_with_no_space_for_it_is_one_line(tmp_path: Path) -> None:
+    declared = PICTURES / "generators" / "declared.webp"
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m fakescan scan "{declared}" --no-store >/dev/full', sys.executable],
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == b"fakescan: no space is left where the output goes"
 
 
 def test_ai_found_outranks_unreadable_files(three: Path, fake_backend: FakeBackend) -> None:

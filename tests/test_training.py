@@ -35,6 +35,7 @@ from fakescan.training import loop
 from fakescan.training.augment import augment
 from fakescan.training.data import (
     Dataset,
+    Pictures,
     find_data,
     read_dataset,
     split_off,
@@ -314,6 +315,16 @@ def test_where_data_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert find_data(cached) == cached
     with pytest.raises(FakescanError, match="--data gone: there is no such"):
         find_data(Path("gone"))
+    monkeypatch.setenv("FAKESCAN_DATA", "nowhere")
+    with pytest.raises(FakescanError, match=r"\$FAKESCAN_DATA nowhere: there is no such"):
+        find_data(None)
+
+
+def test_a_class_of_one_picture_cannot_be_split() -> None:
+    labels = np.array([REAL, REAL, FAKE], dtype=np.uint8)
+    pictures = Pictures(np.zeros((3, 8, 8, 3), dtype=np.uint8), labels, ("a", "b", "c"))
+    with pytest.raises(FakescanError, match="single picture"):
+        split_off(pictures, 0.1, seed=0)
 
 
 def test_a_split_is_drawn_by_class_and_by_seed(made_set: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -66,6 +67,11 @@ def main() -> None:
         app()
     except FakescanError as error:
         print(f"fakescan: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(ExitCode.DID_NOT_RUN)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print("fakescan: no space is left where the output goes", file=sys.stderr)  # noqa: T201
         sys.exit(ExitCode.DID_NOT_RUN)
     except KeyboardInterrupt:
         print("fakescan: interrupted", file=sys.stderr)  # noqa: T201

@@ -53,7 +53,7 @@ def scan(
     ] = None,
     report: Annotated[
         list[Path] | None,
-        typer.Option(help="Write a report: FILE.csv, .json, .jsonl, .html or .parquet; may be repeated."),
+        typer.Option(help="Write FILE.csv, .json, .jsonl, .html or .parquet; may be repeated."),
     ] = None,
     json_lines: Annotated[
         bool, typer.Option("--json", help="Write JSON Lines to standard output.")
@@ -79,7 +79,7 @@ def scan(
             help="Share of real pictures that may be called AI by their score.",
         ),
     ] = DEFAULT_MAX_FALSE_POSITIVE_RATE,
-    fail_on_ai: Annotated[bool, typer.Option(help="Exit with 1 if AI was found.")] = False,
+    fail_on_ai: Annotated[bool, typer.Option(help="Exit with 1 if a verdict is ai.")] = False,
     hidden: Annotated[bool, typer.Option(help="Look at hidden files and folders too.")] = False,
     follow_links: Annotated[bool, typer.Option(help="Enter linked folders.")] = False,
     null_separated: Annotated[
@@ -147,7 +147,7 @@ def scan(
     with ExitStack() as stack:
         kept = None if store is None else stack.enter_context(Store(store))
         summary = _scan(inputs, options, outputs, kept)
-    if fail_on_ai and summary.verdicts[Verdict.AI] + summary.verdicts[Verdict.AI_EDIT]:
+    if fail_on_ai and summary.verdicts[Verdict.AI]:
         raise typer.Exit(ExitCode.FOUND_AI)
     raise typer.Exit(ExitCode.SOME_UNREADABLE if summary.unreadable else ExitCode.DONE)
 

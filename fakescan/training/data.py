@@ -85,9 +85,12 @@ def find_data(named: Path | None) -> Path:
             raise FakescanError(f"--data {named}: there is no such file or folder")
         return named
     cached = Path(platformdirs.user_cache_dir("fakescan", appauthor=False)) / "cifake"
-    for candidate in (os.environ.get("FAKESCAN_DATA"), cached):
-        if candidate and Path(candidate).exists():
-            return Path(candidate)
+    if from_environment := os.environ.get("FAKESCAN_DATA"):
+        if not Path(from_environment).exists():
+            raise FakescanError(f"$FAKESCAN_DATA {from_environment}: there is no such path")
+        return Path(from_environment)
+    if cached.exists():
+        return cached
     raise FakescanError(
         "no training data: fetch CIFAKE (kaggle.com/datasets/birdy654/"
         "cifake-real-and-ai-generated-synthetic-images) and name the folder or archive with"
@@ -153,11 +156,16 @@ def read_dataset(path: Path, *, side: int | None = None) -> Dataset:
 
 
 def split_off(pictures: Pictures, fraction: float, *, seed: int) -> tuple[Pictures, Pictures]:
-    """Two parts, the second holding `fraction` of each class, drawn by `seed`."""
+    """Two parts, the second holding `fraction` of each class, at least one picture, by `seed`.
+
+    Raises FakescanError for a class of a single picture, which can't be in both.
+    """
     generator = np.random.default_rng(seed)
     drawn = np.zeros(len(pictures), dtype=bool)
     for label in (REAL, AI):
         indices = np.flatnonzero(pictures.labels == label)
+        if len(indices) < 2:
+            raise FakescanError("a class has a single picture: none is left for validation")
         count = max(1, round(fraction * len(indices)))
         drawn[generator.permutation(indices)[:count]] = True
     return pictures.take(np.flatnonzero(~drawn)), pictures.take(np.flatnonzero(drawn))
