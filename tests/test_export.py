@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import CARD, run, save_tiny_model
@@ -67,6 +68,27 @@ def test_a_graph_agrees_with_torch(
     (found,) = onnxruntime.InferenceSession(graph).run(["logits"], {"crops": crops})
     assert found.shape == (batch,)
     assert np.abs(found - wanted).max() <= LARGEST_DIFFERENCE[precision]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        ("photo", {"channels": 4}, 96),
+        pytest.param("resnet18", {}, 32, marks=pytest.mark.slow),
+        pytest.param("resnet18", {"wide_stem": True}, 64, marks=pytest.mark.slow),
+    ],
+)
+def test_every_kind_of_network_has_a_graph(
+    tmp_path: Path, name: str, options: dict[str, Any], size: int
+) -> None:
+    card = replace(
+        MIRRORED,
+        architecture=replace(CARD.architecture, name=name, options=options),
+        input=replace(MIRRORED.input, size=size),
+    )
+    weights = save_tiny_model(tmp_path, card)
+    for precision in (Precision.FP32, Precision.FP16):
+        assert export_graph(weights, None, precision).samples > 0
 
 
 def test_a_graph_that_strays_never_takes_its_name(

@@ -95,6 +95,7 @@ def _write(graph: _Graph, size: int, path: Path, metadata: dict[str, str]) -> No
         # convolutions and shares the weights of the mirrored pass; the newer one does neither,
         # takes six times as long (ResNet-18, torch 2.15) and doubles the file.
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # left to the runtime
         torch.onnx.export(
             graph,
             (example,),
