@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -253,7 +253,7 @@ def _measure(
         first_finding_seconds=_spawn_repeatedly(
             options.repeats, paths[:1], scan_options, until_first=True
         ),
-        peak_memory_mb=_spawn(paths, scan_options).peak_memory_mb,
+        peak_memory_mb=_peak_memory(paths, scan_options),
         backend=detector.name,
         precision=detector.precision,
         device=detector.device,
@@ -324,40 +324,75 @@ def _scan(paths: Sequence[str], options: ScanOptions) -> None:
 # Fresh processes
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    seconds: float
-    first_line_seconds: float
-    peak_memory_mb: float | None
-
-
 def _spawn_repeatedly(
     repeats: int, paths: Sequence[str], options: ScanOptions, *, until_first: bool
 ) -> float:
-    runs = [_spawn(paths, options) for _ in range(repeats)]
-    return statistics.median(run.first_line_seconds if until_first else run.seconds for run in runs)
+    return statistics.median(
+        _spawn(paths, options, until_first=until_first) for _ in range(repeats)
+    )
 
 
-def _spawn(paths: Sequence[str], options: ScanOptions) -> _Run:
-    """`fakescan scan` in a process of its own. Raises FakescanError where it fails."""
-    command = [sys.executable, "-m", "fakescan", "scan", "-", "-0", *_arguments(options)]
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
-        given.write(b"\0".join(os.fsencode(path) for path in paths))
-        given.seek(0)
+def _spawn(paths: Sequence[str], options: ScanOptions, *, until_first: bool) -> float:
+    """Seconds that `fakescan scan` takes in a fresh process, or until its first finding."""
+    with _given(paths) as given, tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, stderr=errors)
+        process = subprocess.Popen(
+            _command(options), stdin=given, stdout=subprocess.PIPE, stderr=errors
+        )
         assert process.stdout is not None
-        process.stdout.readline()
-        first = time.perf_counter() - start
-        process.stdout.read()
-        peak = _wait(process)
+        with process.stdout as output:
+            output.readline()
+            first = time.perf_counter() - start
+            output.read()
+        code = process.wait()
         seconds = time.perf_counter() - start
-        process.stdout.close()
-        if process.returncode not in {ExitCode.DONE, ExitCode.SOME_UNREADABLE}:
-            errors.seek(0)
-            lines = errors.read().decode(errors="replace").strip().splitlines()
-            raise FakescanError(f"a scan for the bench failed: {lines[-1] if lines else 'killed'}")
-    return _Run(seconds, first, peak)
+        errors.seek(0)
+        _check_exit(code, errors.read())
+    return first if until_first else seconds
+
+
+# Linux counts a process's memory from before its program began: measured from here it would be
+# at least our own. So a small process starts it.
+_MEASURE = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def _peak_memory(paths: Sequence[str], options: ScanOptions) -> float | None:
+    """The most memory in MB that a scan holds; None where the system doesn't tell."""
+    if not hasattr(os, "wait4"):
+        return None
+    with _given(paths) as given:
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURE, *_command(options)],
+            stdin=given,
+            capture_output=True,
+            check=False,
+        )
+    _check_exit(done.returncode, done.stderr)
+    # Linux counts in KiB, macOS in bytes.
+    return int(done.stdout) * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def _given(paths: Sequence[str]) -> IO[bytes]:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(b"\0".join(os.fsencode(path) for path in paths))
+    file.seek(0)
+    return file
+
+
+def _check_exit(code: int, errors: bytes) -> None:
+    if code not in {ExitCode.DONE, ExitCode.SOME_UNREADABLE}:
+        lines = errors.decode(errors="replace").strip().splitlines()
+        raise FakescanError(f"a scan for the bench failed: {lines[-1] if lines else 'killed'}")
+
+
+def _command(options: ScanOptions) -> list[str]:
+    return [sys.executable, "-m", "fakescan", "scan", "-", "-0", *_arguments(options)]
 
 
 def _arguments(options: ScanOptions) -> Iterator[str]:
@@ -367,17 +402,6 @@ def _arguments(options: ScanOptions) -> Iterator[str]:
         yield from ("--precision", options.precision.value)
     for model in options.models:
         yield from ("--model", model)
-
-
-def _wait(process: subprocess.Popen[bytes]) -> float | None:
-    """Wait for the end; the most memory it held, in MB, where the system tells."""
-    if not hasattr(os, "wait4"):
-        process.wait()
-        return None
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    # Linux counts in KiB, macOS in bytes.
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 # Hugging Face's pipeline

@@ -46,7 +46,8 @@ def test_bench_measures_a_model_that_judges_the_pictures(tmp_path: Path) -> None
     assert result["share_of_limit"] > 0
     assert 0 < result["startup_seconds"] < 60
     assert 0 < result["first_finding_seconds"] < 60
-    assert result["peak_memory_mb"] > 50
+    # Not this process's, which has torch in it.
+    assert 50 < result["peak_memory_mb"] < 300
     expected = {
         "backend": "onnx",
         "precision": "fp32",
