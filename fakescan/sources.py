@@ -187,14 +187,14 @@ class SourceFinder:
 
     def _walk(self, top: str) -> Iterator[Source]:
         # An explicit stack: folders may nest deeper than Python recurses.
-        stack: list[tuple[str, str, Iterator[bytes]]] = []
+        stack: list[tuple[str, str, list[bytes]]] = []
         yield from self._enter(top, os.path.realpath(top), stack)
         while stack:
             folder, real_folder, entries = stack[-1]
-            entry = next(entries, None)
-            if entry is None:
+            if not entries:
                 stack.pop()
                 continue
+            entry = entries.pop()
             name, kind = os.fsdecode(entry[:-2]), entry[-2:]
             path, real = os.path.join(folder, name), os.path.join(real_folder, name)
             if kind in {_LINK, _LINKED_FOLDER}:
@@ -205,23 +205,27 @@ class SourceFinder:
                 yield from self._file(path, real)
 
     def _enter(
-        self, folder: str, real: str, stack: list[tuple[str, str, Iterator[bytes]]]
+        self, folder: str, real: str, stack: list[tuple[str, str, list[bytes]]]
     ) -> Iterator[Source]:
         if real in self._excluded or not self._seen.add(real):
             return
         try:
             with os.scandir(folder) as entries:
+                # Last first, so that each can be let go once it has had its turn.
                 ordered = sorted(
-                    os.fsencode(entry.name) + kind
-                    for entry in entries
-                    if (self._hidden or not entry.name.startswith("."))
-                    and ((kind := _kind_of(entry)) != _LINKED_FOLDER or self._follow_links)
+                    (
+                        os.fsencode(entry.name) + kind
+                        for entry in entries
+                        if (self._hidden or not entry.name.startswith("."))
+                        and ((kind := _kind_of(entry)) != _LINKED_FOLDER or self._follow_links)
+                    ),
+                    reverse=True,
                 )
         except OSError as error:
             # A folder that can't be listed hides files: a row says so.
             yield Source(folder, problem=problem_of(error))
             return
-        stack.append((folder, real, iter(ordered)))
+        stack.append((folder, real, ordered))
 
     def _file(self, path: str, real: str) -> Iterator[Source]:
         if real in self._excluded:
