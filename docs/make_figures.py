@@ -21,16 +21,14 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgroun
 
 
 def main() -> None:
+    """Scan, and keep one overlay and one screenshot beside this script."""
     with tempfile.TemporaryDirectory() as temporary:
         report = Path(temporary, "report.html")
         shutil.copytree(ROOT / "tests" / "pictures", Path(temporary, "pictures"))
         # Exit code 3: one of the pictures is broken on purpose.
-        subprocess.run(
-            [sys.executable, "-m", "fakescan", "scan", "pictures", "--no-store"]
-            + ["--report", report.name, "--overlay", "overlays", "--overlay-all"],
-            cwd=temporary,
-            check=False,
-        )
+        command = [sys.executable, "-m", "fakescan", "scan", "pictures", "--no-store"]
+        command += ["--report", report.name, "--overlay", "overlays", "--overlay-all"]
+        subprocess.run(command, cwd=temporary, check=False)
         overlay = next(Path(temporary, "overlays").glob("thumbnail-32-*.png"))
         shutil.copy(overlay, FOLDER / "overlay.png")
         with sync_playwright() as playwright:
