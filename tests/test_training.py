@@ -38,6 +38,7 @@ from fakescan.training.data import (
     Pictures,
     find_data,
     read_dataset,
+    source_of,
     split_off,
 )
 from fakescan.training.evaluate import (
@@ -52,6 +53,7 @@ from fakescan.training.evaluate import (
 )
 from fakescan.training.loop import train
 from fakescan.training.options import TrainingOptions
+from fakescan.training.pictures import draw_sources
 from fakescan.weights import Architecture, Calibration, load_card, load_tensors
 
 REAL, FAKE = 0, 1
@@ -781,3 +783,29 @@ def test_an_interrupted_training_says_how_to_go_on(
     )
     assert outcome.code == 130
     assert "--resume goes on from here" in outcome.stderr
+
+
+def test_sources_are_the_folders_below_the_classes(tmp_path: Path) -> None:
+    assert source_of("set/ai/kolors/a.png") == "kolors"
+    assert source_of("set/test/REAL/canon/2019/a.png") == "canon"
+    assert source_of("set/REAL/a.png") is None
+    assert source_of("photos/a.png") is None
+    sources = ("kolors", "kolors", "canon", None, "chroma")
+    evaluation = Evaluation(
+        model="m",
+        data="d",
+        split="test",
+        metrics=compute_metrics(np.array([2.0, -1, -1, 1, 3]), np.array([1, 1, 0, 0, 1]), None),
+        probabilities=np.array([0.9, 0.2, 0.6, 0.7, 0.95]),
+        labels=np.array([1, 1, 0, 0, 1], dtype=np.uint8),
+        sources=sources,
+    )
+    assert evaluation.called_ai_by_source() == [
+        ("chroma", True, 1.0, 1),
+        ("kolors", True, 0.5, 2),
+        ("canon", False, 1.0, 1),
+    ]
+    assert draw_sources(evaluation, tmp_path / "sources.png")
+    assert Image.open(tmp_path / "sources.png").width > 1000
+    assert not draw_sources(replace(evaluation, sources=(None,) * 5), tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()

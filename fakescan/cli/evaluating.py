@@ -29,6 +29,10 @@ def evaluate(
     picture: Annotated[
         Path | None, typer.Option(help="Draw ROC, confusion and reliability into this PNG.")
     ] = None,
+    sources_picture: Annotated[
+        Path | None,
+        typer.Option(help="Draw a bar for each source (subfolder) into this PNG."),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Measure the overlays too: deletion and insertion.")
     ] = False,
@@ -43,11 +47,12 @@ def evaluate(
     from fakescan.training.evaluate import evaluate as run
     from fakescan.training.evaluate import read_split
     from fakescan.training.faithfulness import measure_faithfulness
-    from fakescan.training.pictures import draw_evaluation
+    from fakescan.training.pictures import draw_evaluation, draw_sources
     from fakescan.weights import locate
 
-    if picture is not None and not picture.parent.is_dir():
-        raise FakescanError(f"--picture {picture}: there is no such folder; create it first")
+    for target in (picture, sources_picture):
+        if target is not None and not target.parent.is_dir():
+            raise FakescanError(f"the picture {target}: there is no such folder; create it first")
     weights = locate(model)
     loaded = load_backend(weights, backend=backend, device=device, precision=precision)
     labelled = read_split(find_data(data), loaded.card.input.size, split)
@@ -55,6 +60,8 @@ def evaluate(
     faithfulness = measure_faithfulness(weights, labelled.pictures) if explain else None
     if picture is not None:
         draw_evaluation(evaluation, picture)
+    if sources_picture is not None and not draw_sources(evaluation, sources_picture):
+        raise FakescanError("--sources-picture: the class folders have no folders of sources")
     if json_output:
         about = {"model": evaluation.model, "data": evaluation.data, "split": evaluation.split}
         explained = {} if faithfulness is None else {"faithfulness": asdict(faithfulness)}

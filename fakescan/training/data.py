@@ -182,6 +182,14 @@ def _pictures(rows: list[tuple[str, int, bytes, UInt8Array]]) -> Pictures:
     return Pictures(np.stack(crops), np.array(labels, dtype=np.uint8), names)
 
 
+def source_of(name: str) -> str | None:
+    """The folder below a picture's class folder, if any: its generator or collection."""
+    *folders, _ = PurePosixPath(name).parts
+    places = [index for index, part in enumerate(folders) if part.lower() in _LABELS]
+    below = folders[places[-1] + 1 :] if places else []
+    return below[0] if below else None
+
+
 def _place(name: str) -> tuple[Split, int] | None:
     if not has_image_suffix(name):
         return None

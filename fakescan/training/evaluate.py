@@ -11,7 +11,7 @@ import numpy as np
 
 from fakescan.images import crop_positions
 from fakescan.records import FakescanError, Split
-from fakescan.training.data import Pictures, read_dataset
+from fakescan.training.data import Pictures, read_dataset, source_of
 from fakescan.weights import Calibration
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """Metrics and the probabilities (N,) and labels (N,) that they come from."""
+    """Metrics, the probabilities (N,) and labels (N,) that they come from, and each one's source.
+
+    `sources` (N,) are the folders below those of the classes: generators and collections.
+    """
 
     model: str
     data: str
@@ -67,6 +70,19 @@ class Evaluation:
     metrics: Metrics
     probabilities: FloatArray
     labels: LabelArray
+    sources: tuple[str | None, ...]
+
+    def called_ai_by_source(self) -> list[tuple[str, bool, float, int]]:
+        """(source, whether it is AI, share called AI at one half, n), AI first, best first."""
+        indices: dict[tuple[str, bool], list[int]] = {}
+        for index, (source, label) in enumerate(zip(self.sources, self.labels, strict=True)):
+            if source is not None:
+                indices.setdefault((source, bool(label == 1)), []).append(index)
+        rows = [
+            (source, is_ai, float((self.probabilities[own] >= 0.5).mean()), len(own))
+            for (source, is_ai), own in indices.items()
+        ]
+        return sorted(rows, key=lambda row: (not row[1], -row[2], row[0]))
 
 
 def compute_metrics(
@@ -196,6 +212,7 @@ def evaluate(backend: Backend, labelled: LabelledSplit) -> Evaluation:
         metrics=compute_metrics(logits, pictures.labels, card.calibration),
         probabilities=probabilities_of(logits, card.calibration),
         labels=pictures.labels,
+        sources=tuple(source_of(name) for name in pictures.names),
     )
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+DOTS_PER_INCH = 200
+
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -24,7 +26,6 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.5,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
-    "savefig.dpi": 200,
 }
 # Okabe & Ito's blue and vermilion: told apart by colour-blind readers, and in grey by lightness.
 _DARK, _LIGHT = "#0072B2", "#E69F00"
@@ -50,7 +51,7 @@ def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
         ha="right",
     )
     accuracy.set(xlabel="epoch", ylabel="%", title="Validation accuracy")
-    figure.savefig(path)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
 def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
@@ -62,7 +63,30 @@ def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
     figure.suptitle(
         f"{evaluation.model} on {evaluation.data}/{evaluation.split} (n = {evaluation.metrics.n:,})"
     )
-    figure.savefig(path)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def draw_sources(evaluation: Evaluation, path: Path) -> bool:
+    """A bar for each generator and collection: the share called AI. Whether there was any."""
+    rows = evaluation.called_ai_by_source()
+    if not rows:
+        return False
+    figure, axes = _figure(1, width=6.5, height=0.7 + 0.22 * len(rows))
+    colors = [_DARK if is_ai else _LIGHT for _, is_ai, _, _ in rows]
+    # Hatching keeps the classes apart in print.
+    axes.barh(
+        [f"{source} (n = {count})" for source, _, _, count in rows],
+        [100 * share for _, _, share, _ in rows],
+        color=colors,
+        hatch=["" if is_ai else "///" for _, is_ai, _, _ in rows],
+        edgecolor="white",
+    )
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set(xlim=(0, 100), xlabel="% called AI at one half; real: hatched")
+    axes.set_title(f"{evaluation.model} on {evaluation.data}/{evaluation.split}, by source")
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+    return True
 
 
 def _draw_roc(axes: Axes, evaluation: Evaluation) -> None:
