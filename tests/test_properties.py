@@ -111,7 +111,7 @@ def test_damaged_pictures_are_read_or_refused(
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", SMALL)
 @given(changes=CHANGES)
-@settings(deadline=None, max_examples=5000)
+@settings(deadline=None, max_examples=2000)
 def test_many_damaged_pictures_are_read_or_refused(
     kind: str, changes: list[tuple[float, int, int]]
 ) -> None:
