@@ -139,6 +139,17 @@ def test_fail_on_ai(three: Path, fake_backend: FakeBackend) -> None:
     assert run("scan", three, "--fail-on-ai").code == 0
 
 
+def test_an_interruption_while_models_load_is_said(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "scan", interrupt)
+    outcome = run("scan", three)
+    assert (outcome.code, outcome.stderr) == (130, "fakescan: interrupted\n")
+
+
 def test_an_edit_is_not_what_fail_on_ai_asks_for() -> None:
     retouched = PICTURES / "generators" / "retouched.jpg"
     outcome = run("scan", retouched, "--fail-on-ai", "--json")

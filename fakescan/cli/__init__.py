@@ -73,9 +73,12 @@ def main() -> None:
             raise
         print("fakescan: no space is left where the output goes", file=sys.stderr)  # noqa: T201
         sys.exit(ExitCode.DID_NOT_RUN)
-    except KeyboardInterrupt:
-        print("fakescan: interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(ExitCode.INTERRUPTED)
+    except SystemExit as ending:
+        # Typer makes an exit of Ctrl-C, without a word; commands that have more to say about it
+        # catch it first.
+        if ending.__context__ and isinstance(ending.__context__.__cause__, KeyboardInterrupt):
+            print("fakescan: interrupted", file=sys.stderr)  # noqa: T201
+        raise
 
 
 def _fill_closed_streams() -> None:
