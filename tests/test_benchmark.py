@@ -10,7 +10,9 @@ from conftest import CARD, run, save_tiny_model
 from PIL import Image
 
 from fakescan import benchmark
-from fakescan.benchmark import Rates, make_pictures, rename_tensors
+from fakescan.benchmark import Rates
+from fakescan.benchmark.hugging_face import rename_tensors
+from fakescan.benchmark.material import make_model, make_pictures
 from fakescan.weights import Domain
 
 ANY_SIZE = replace(CARD, domain=Domain(32, None, "any picture"))
@@ -99,9 +101,7 @@ def test_both_networks_give_the_same_logit(tmp_path: Path) -> None:
     from fakescan.backends import BackendName, load_backend
     from fakescan.weights import load_tensors
 
-    weights = benchmark._make_model(
-        tmp_path, benchmark.BenchOptions(backend=BackendName.TORCH, compare=True)
-    )
+    weights = make_model(tmp_path, BackendName.TORCH)
     ours = load_backend(weights, backend=BackendName.TORCH, device="cpu")
     config = transformers.ResNetConfig(num_labels=2)
     theirs = transformers.ResNetForImageClassification(config).eval()

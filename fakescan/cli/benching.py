@@ -46,7 +46,8 @@ def bench(
     ] = False,
 ) -> None:
     """Measure how fast a scan is here, and what limits it."""
-    from fakescan.benchmark import SIZES, BenchOptions, run_benchmark
+    from fakescan.benchmark import BenchOptions, run_benchmark
+    from fakescan.benchmark.material import SIZES
 
     sizes = tuple(megapixels or SIZES)
     if not set(sizes) <= set(SIZES):
