@@ -229,12 +229,13 @@ def load_tensors(weights: Path) -> dict[str, Tensor]:
 
 def save_model(folder: Path, card: ModelCard, tensors: Mapping[str, Tensor]) -> Path:
     """Write NAME.safetensors and NAME.json into `folder`; the card gets the file's SHA-256."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{card.name}.safetensors"
     unfinished = weights.with_suffix(".tmp")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished)
+    # Not save_file, which lets nobody else read what it writes.
+    unfinished.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
     unfinished.replace(weights)
     card = dataclasses.replace(card, sha256=file_sha256(weights))
     weights.with_suffix(".json").write_text(card.to_json(), "utf-8")
