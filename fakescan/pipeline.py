@@ -58,6 +58,7 @@ class ScanOptions:
     batch_size: int = 64
     workers: int | None = None
     crops: int = 8
+    watermarks: bool = False
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_false_positive_rate: float = DEFAULT_MAX_FALSE_POSITIVE_RATE
     hidden: bool = False
@@ -112,6 +113,7 @@ class Scan(Iterator[Finding]):
         return IsolatedPreparation(
             self.cards,
             crops=self.options.crops,
+            watermarks=self.options.watermarks,
             max_pixels=self.options.max_pixels,
             seconds=self.options.decode_seconds,
             memory=self.options.decode_memory << 20,
@@ -174,7 +176,9 @@ class Scan(Iterator[Finding]):
         image = decode_image(
             source, data, sha256=sha256, max_pixels=self.options.max_pixels, reserve=reserve
         )
-        return prepare(image, self.cards, crops=self.options.crops)
+        return prepare(
+            image, self.cards, crops=self.options.crops, watermarks=self.options.watermarks
+        )
 
 
 def scan(
@@ -217,7 +221,10 @@ def scan_batch(
     """Measure decoded images, in order: the unit that every way of scanning shares."""
     options = options or ScanOptions()
     cards = [detector.card for detector in detectors]
-    prepared = [prepare(image, cards, crops=options.crops) for image in images]
+    prepared = [
+        prepare(image, cards, crops=options.crops, watermarks=options.watermarks)
+        for image in images
+    ]
     return measure_batch(prepared, detectors, options.batch_size)
 
 
@@ -256,6 +263,7 @@ def settings_key(detectors: Sequence[Backend], options: ScanOptions) -> str:
             for found in detectors
         ],
         "crops": options.crops,
+        "watermarks": options.watermarks,
         "max_pixels": options.max_pixels,
         "credentials": credential_reader(),
     }
@@ -378,6 +386,7 @@ def describe_settings(options: ScanOptions) -> dict[str, object]:
         "device": options.device,
         "precision": options.precision and options.precision.value,
         "crops": options.crops,
+        "watermarks": options.watermarks,
         "max_pixels": options.max_pixels,
         "max_false_positive_rate": options.max_false_positive_rate,
         "hidden": options.hidden,

@@ -48,13 +48,21 @@ class Prepared:
 
 
 def prepare(
-    image: DecodedImage | Unreadable, cards: Sequence[ModelCard], *, crops: int
+    image: DecodedImage | Unreadable,
+    cards: Sequence[ModelCard],
+    *,
+    crops: int,
+    watermarks: bool = False,
 ) -> Prepared:
-    """Read what the file says of itself, and cut the crops that the first fitting model sees."""
+    """Read what the file says of itself, and cut the crops that the first fitting model sees.
+
+    `watermarks` looks for open watermarks too, at about 0.1 s a picture.
+    """
     if isinstance(image, Unreadable):
         return Prepared(image.source, _measure_unreadable(image))
     provenance = with_evidence(
-        read_provenance(image.data, image.media_type), read_pixel_marks(image)
+        read_provenance(image.data, image.media_type),
+        read_pixel_marks(image, watermarks=watermarks),
     )
     measurement = Measurement(
         status=Status.OK,
@@ -102,12 +110,14 @@ class IsolatedPreparation:
         cards: Sequence[ModelCard],
         *,
         crops: int,
+        watermarks: bool,
         max_pixels: int,
         seconds: float,
         memory: int,
     ) -> None:
         self._cards = tuple(cards)
         self._crops = crops
+        self._watermarks = watermarks
         self._max_pixels = max_pixels
         self._workers = IsolatedFunction(
             _prepare_bytes, seconds=seconds, memory=memory, load=_load_decoders
@@ -139,7 +149,8 @@ class IsolatedPreparation:
         status: Status | None,
         reserve: Callable[[int], None],
     ) -> Prepared | Status:
-        arguments = (source, sha256, status, self._cards, self._crops, self._max_pixels)
+        looks = (self._crops, self._watermarks, self._max_pixels)
+        arguments = (source, sha256, status, self._cards, *looks)
         answer = self._workers(data, *arguments, reserve=reserve)
         if isinstance(answer, Status):
             return answer
@@ -167,6 +178,7 @@ def _prepare_bytes(
     status: Status | None,
     cards: Sequence[ModelCard],
     crops: int,
+    watermarks: bool,
     max_pixels: int,
     *,
     reserve: Callable[[int], None],
@@ -175,7 +187,7 @@ def _prepare_bytes(
         image = decode_image(source, data, sha256=sha256, max_pixels=max_pixels, reserve=reserve)
     else:
         image = Unreadable(source, status, data, sha256, sniff_media_type(data[:64]))
-    return _pack(prepare(image, cards, crops=crops))
+    return _pack(prepare(image, cards, crops=crops, watermarks=watermarks))
 
 
 def _pack(prepared: Prepared) -> bytes:

@@ -6,6 +6,8 @@ import base64
 import gzip
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,7 @@ import pytest
 from PIL import Image
 from test_provenance_container import PARAMETERS, app1, jpeg, png, text, tiff, user_comment, webp
 
+from fakescan.pipeline import ScanOptions, scan
 from fakescan.provenance import (
     describe,
     novelai,
@@ -20,7 +23,8 @@ from fakescan.provenance import (
     read_provenance,
     with_evidence,
 )
-from fakescan.records import DecodedImage, Provenance, Says, Source, Tier
+from fakescan.records import DecodedImage, Provenance, Reason, Says, Source, Tier, Verdict
+from fakescan.store import Store
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -291,3 +295,16 @@ def test_broken_thumbnails_are_survived(place: tuple[int, int]) -> None:
         position = data.index(tag) + 8
         data[position : position + 4] = value
     assert read_pixel_marks(make_image(image.pixels, None, bytes(data), "image/jpeg")) == ()
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_a_scan_looks_for_watermarks_when_asked(tmp_path: Path, isolate: bool) -> None:
+    path = tmp_path / "marked.png"
+    Image.fromarray(embed(photo_like(384, 384), SDXL, 128.0)).save(path)
+    options = ScanOptions(isolate=isolate)
+    with Store(tmp_path / "store.sqlite3") as store:
+        (plain,) = scan([path], options, store=store)
+        (asked,) = scan([path], replace(options, watermarks=True), store=store)
+    assert plain.measurement.provenance.evidence == ()
+    assert (asked.verdict, asked.reason) == (Verdict.AI, Reason.DECLARED_AI)
+    assert asked.decided_by == "watermark"

@@ -40,7 +40,11 @@ def inspect(
     if Path(file).is_dir():
         raise FakescanError(f"{file} is a folder: fakescan scan {file}")
     options = ScanOptions(
-        models=tuple(model or ()), device=device, max_false_positive_rate=max_fpr, workers=1
+        models=tuple(model or ()),
+        device=device,
+        max_false_positive_rate=max_fpr,
+        watermarks=True,
+        workers=1,
     )
     for finding in scan([file], options):
         if overlay is not None:

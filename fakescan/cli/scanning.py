@@ -68,6 +68,10 @@ def scan(
         typer.Option(min=1, help="Threads that read and decode; by default one a core, up to 16."),
     ] = None,
     crops: Annotated[int, typer.Option(min=1, max=64, help="Windows a picture, at most.")] = 8,
+    watermarks: Annotated[
+        bool,
+        typer.Option("--watermarks", help="Look for open watermarks of generators: slow."),
+    ] = False,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Pictures with more pixels are not decoded.")
     ] = DEFAULT_MAX_PIXELS,
@@ -133,6 +137,7 @@ def scan(
         batch_size=batch_size,
         workers=workers,
         crops=crops,
+        watermarks=watermarks,
         max_pixels=max_pixels,
         max_false_positive_rate=max_fpr,
         hidden=hidden,
