@@ -83,7 +83,8 @@ def test_an_interrupted_command_goes_on_to_the_same_report(
     whole = [report.read_bytes() for report in reports]
     for report in reports:
         report.unlink()
-    assert finish("store", signal.SIGINT) in {130, 3}
+    # By the signal itself ends a scan that had just finished, while Python shuts down.
+    assert finish("store", signal.SIGINT) in {130, 3, -signal.SIGINT}
     assert finish("store", signal.SIGKILL) in {-signal.SIGKILL, 3}
     assert finish("store") == 3
     assert [report.read_bytes() for report in reports] == whole

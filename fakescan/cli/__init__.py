@@ -79,6 +79,9 @@ def main() -> None:
         if ending.__context__ and isinstance(ending.__context__.__cause__, KeyboardInterrupt):
             print("fakescan: interrupted", file=sys.stderr)  # noqa: T201
         raise
+    except KeyboardInterrupt:  # before typer took over, or after it let go
+        print("fakescan: interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 def _fill_closed_streams() -> None:
