@@ -20,6 +20,9 @@ SCORE_PLACES = 4
 
 _SCORE_STEP: float = 10.0**-SCORE_PLACES
 
+# Above it AI is the likelier: "no sign of AI" beside such a score would mislead.
+_HIGHEST_REAL_SCORE = 0.5
+
 FALSE_POSITIVE_RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 MAX_MISSED_AI_RATE = 0.05
 """`real` is said where at most this part of validation AI falls."""
@@ -101,7 +104,8 @@ def pick_thresholds(card: ModelCard, max_false_positive_rate: float) -> tuple[fl
     """(threshold_real, threshold_ai) of `card` for a wanted false-positive rate.
 
     The table's nearest row at or below the rate holds. None for a model without calibration.
-    Where the two cross, `real` ends where `ai` begins. Raises FakescanError for a rate below the
+    `real` is never said of a score above one half, however little AI scores so low, nor of one
+    from which on `ai` is said. Raises FakescanError for a rate below the
     table's lowest.
     """
     if card.calibration is None or card.thresholds is None:
@@ -114,7 +118,6 @@ def pick_thresholds(card: ModelCard, max_false_positive_rate: float) -> tuple[fl
             f" real images and can promise no less than {least.rate:g}"
         )
     threshold_ai = max(rows, key=lambda row: row.rate).score
-    threshold_real = min(
-        card.thresholds.real.score, round(threshold_ai - _SCORE_STEP, SCORE_PLACES)
-    )
+    below_ai = round(threshold_ai - _SCORE_STEP, SCORE_PLACES)
+    threshold_real = min(card.thresholds.real.score, _HIGHEST_REAL_SCORE, below_ai)
     return threshold_real, threshold_ai

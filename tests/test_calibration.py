@@ -149,3 +149,11 @@ def test_a_model_without_calibration_has_no_thresholds() -> None:
 def test_where_thresholds_cross_real_ends_where_ai_begins() -> None:
     crossed = Thresholds(ai=(Threshold(0.01, 0.3, 1000),), real=Threshold(0.05, 0.7, 1000))
     assert pick_thresholds(replace(CARD, thresholds=crossed), 0.01) == (0.2999, 0.3)
+
+
+def test_real_is_never_said_of_what_is_likelier_ai() -> None:
+    assert CARD.thresholds is not None
+    sure = replace(
+        CARD.thresholds, real=Threshold(0.05, 0.69, 2481), ai=(Threshold(0.01, 0.93, 2500),)
+    )
+    assert pick_thresholds(replace(CARD, thresholds=sure), 0.01) == (0.5, 0.93)
