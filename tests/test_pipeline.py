@@ -396,9 +396,9 @@ def test_thresholds_change_without_measuring_again(
     with no_decoding():
         loose = findings(folder, store=store, max_false_positive_rate=0.05)["a.png"]
         assert loose.verdict is Verdict.AI
-        table = Thresholds(ai=(Threshold(0.01, 0.99, 1000),), real=Threshold(0.05, 0.85, 1000))
+        table = Thresholds(ai=(Threshold(0.01, 0.7, 1000),), real=Threshold(0.05, 0.1, 1000))
         fake_backend.card = replace(CARD, thresholds=table)
-        assert findings(folder, store=store)["a.png"].verdict is Verdict.REAL
+        assert findings(folder, store=store)["a.png"].verdict is Verdict.AI
 
 
 def test_content_moved_to_another_name_is_known(
