@@ -24,9 +24,6 @@ DEFAULT_MAX_PIXELS = 256_000_000
 DEFAULT_MAX_FALSE_POSITIVE_RATE = 0.01
 """Of a thousand real photographs about ten are then called AI by their score."""
 
-EvidenceValue = str
-"""Evidence values are text as the file holds it, at most 64 KiB, control characters included."""
-
 
 class FakescanError(Exception):
     """A user's mistake or an unusable environment: one line that names the mend."""
@@ -241,7 +238,10 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One mark found in a file: what it says, how far to trust it, and where to check it."""
+    """One mark found in a file: what it says, how far to trust it, and where to check it.
+
+    `value` is text as the file holds it, control characters included.
+    """
 
     signal: str
     rule: str
@@ -250,7 +250,7 @@ class Evidence:
     source: str | None
     location: str
     offset: int | None
-    value: EvidenceValue
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
