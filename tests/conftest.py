@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import zlib
@@ -257,8 +258,10 @@ def run(*arguments: str | Path, stdin: bytes = b"") -> Outcome:
         patch.setattr(sys, "argv", ["fakescan", *map(os.fspath, arguments)])
         for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
             patch.setattr(sys, name, stream)
+        interruption = signal.getsignal(signal.SIGINT)
         with pytest.raises(SystemExit) as ending:
             main()
+        signal.signal(signal.SIGINT, interruption)  # which a process that ends ignores
     outputs = []
     for stream in streams[1:]:
         stream.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import warnings
 from typing import Annotated
@@ -82,6 +83,10 @@ def main() -> None:
     except KeyboardInterrupt:  # before typer took over, or after it let go
         print("fakescan: interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(ExitCode.INTERRUPTED)
+    finally:
+        # All is said and done: an interruption of the interpreter's own ending would only turn
+        # the exit code into a signal's.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _fill_closed_streams() -> None:
