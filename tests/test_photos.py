@@ -14,16 +14,10 @@ from PIL import Image
 from fakescan.model import build_photo
 from fakescan.records import FakescanError
 from fakescan.training.evaluate import area_under_curve
+from fakescan.training.folds import FOLDS, assign_folds, find_components
 from fakescan.training.loop import train
 from fakescan.training.options import TrainingOptions
-from fakescan.training.photos import (
-    Photos,
-    assign_folds,
-    describe_route,
-    find_components,
-    read_photos,
-    weigh,
-)
+from fakescan.training.photos import Photos, describe_route, read_photos, weigh
 from fakescan.weights import Architecture
 
 SIDE = 160
@@ -69,20 +63,21 @@ def photos(folder: Path) -> Photos:
     return read_photos(folder)
 
 
-def separability(cells: list[str], labels: np.ndarray) -> float:
+def separability(routes: list[str], labels: np.ndarray) -> float:
     """AUC of telling classes by the route alone: the best score is each route's share of AI."""
     share = {
-        cell: np.mean([y for one, y in zip(cells, labels, strict=True) if one == cell])
-        for cell in set(cells)
+        route: np.mean([y for one, y in zip(routes, labels, strict=True) if one == route])
+        for route in set(routes)
     }
-    return area_under_curve(np.array([share[cell] for cell in cells]), labels)
+    return area_under_curve(np.array([share[route] for route in routes]), labels)
 
 
 def test_codecs_tell_the_classes_apart_before_weighing_and_not_after(photos: Photos) -> None:
     labels = photos.pictures.labels
-    assert separability(list(photos.cells), labels) > 0.7
+    routes = [origin.route for origin in photos.origins]
+    assert separability(routes, labels) > 0.7
     drawn = np.random.default_rng(1).choice(len(labels), 5000, p=weigh(photos))
-    after = separability([photos.cells[index] for index in drawn], labels[drawn])
+    after = separability([routes[index] for index in drawn], labels[drawn])
     assert 0.45 < after < 0.55
 
 
@@ -99,11 +94,36 @@ def test_components_join_what_shares_a_generator_or_a_collection() -> None:
 
 
 def test_folds_keep_components_whole_and_hold_both_classes(photos: Photos) -> None:
-    folds = assign_folds(photos, seed=0, folds=3)
-    for component in set(photos.components.tolist()):
-        assert len(set(folds[photos.components == component].tolist())) == 1
-    for fold in range(3):
-        assert set(photos.pictures.labels[folds == fold].tolist()) == {0, 1}
+    pairs = [(origin.generator, origin.collection) for origin in photos.origins]
+    components = find_components(pairs)
+    for component in set(components.tolist()):
+        assert len(np.unique(photos.folds.touches[components == component], axis=0)) == 1
+    for fold in range(FOLDS):
+        held_back = photos.folds.validation(fold)
+        assert set(photos.pictures.labels[held_back].tolist()) == {0, 1}
+        assert not (held_back & photos.folds.training(fold)).any()
+
+
+def test_a_picture_of_two_families_validates_nowhere_and_trains_where_both_may_be_seen() -> None:
+    pairs = [
+        ("gpt-4o", ""),
+        ("nano-banana", ""),
+        ("gpt-4o_or_nano-banana_unlabelled", ""),
+        ("sd1.5", ""),
+    ]
+    folds = assign_folds(pairs, np.ones(4, dtype=np.uint8))
+    trains = [folds.training(fold).tolist() for fold in range(FOLDS)]
+    assert trains == [
+        [False, True, False, True],
+        [True, False, False, True],
+        [True, True, True, False],
+    ]
+    validates = [folds.validation(fold).tolist() for fold in range(FOLDS)]
+    assert validates == [
+        [True, False, False, False],
+        [False, True, False, False],
+        [False, False, False, True],
+    ]
 
 
 def test_routes_differ_by_quality_chroma_and_way(folder: Path) -> None:
@@ -161,5 +181,5 @@ def test_photo_trains_and_says_where_it_fails(folder: Path, tmp_path: Path) -> N
     assert card["input"]["size"] == 96
     assert card["domain"]["minimum_side"] == 96
     assert card["training"]["options"]["fold"] == 2
-    assert 0 < card["training"]["left_out"]["held_back_for_validation"] < 96
+    assert 0 < card["training"]["left_out"]["held_back"] < 96
     assert any("Drawings" in limit for limit in card["limits"])

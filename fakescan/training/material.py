@@ -13,8 +13,9 @@ from fakescan.records import FakescanError, Split
 from fakescan.training.batches import Batches, DegradedWindows, ShuffledPictures
 from fakescan.training.data import Dataset, Pictures, read_dataset, split_off
 from fakescan.training.degradation import DegradationOptions
+from fakescan.training.folds import FOLDS
 from fakescan.training.options import TrainingOptions
-from fakescan.training.photos import FOLDS, assign_folds, read_photos
+from fakescan.training.photos import read_photos
 from fakescan.weights import ArchitectureName, Domain
 
 Triple = tuple[float, float, float]
@@ -81,10 +82,8 @@ def _read_photo_material(path: Path, options: TrainingOptions, device: torch.dev
     if not 0 <= options.fold < FOLDS:
         raise FakescanError(f"--fold {options.fold}: there are folds 0 to {FOLDS - 1}")
     photos = read_photos(path)
-    # One assignment whatever the seed: folds are compared between runs.
-    held_back = assign_folds(photos, seed=0) == options.fold
-    training = photos.take(np.flatnonzero(~held_back))
-    validation = photos.take(np.flatnonzero(held_back)).pictures
+    training = photos.take(np.flatnonzero(photos.folds.training(options.fold)))
+    validation = photos.take(np.flatnonzero(photos.folds.validation(options.fold))).pictures
     window = options.size or PHOTO_WINDOW
     mean, std = _channel_statistics(training.pictures)
     return Material(
@@ -102,7 +101,7 @@ def _read_photo_material(path: Path, options: TrainingOptions, device: torch.dev
             "Drawings, posters and documents are outside what it was trained to judge.",
             "Generators newer than its training pictures may look real to it.",
         ),
-        left_out={"held_back_for_validation": int(held_back.sum())},
+        left_out={"held_back": len(photos.pictures) - len(training.pictures)},
     )
 
 

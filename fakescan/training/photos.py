@@ -11,6 +11,7 @@ import csv
 import io
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from PIL import Image
 from fakescan.images import decode_image
 from fakescan.records import DecodedImage, FakescanError, Source
 from fakescan.training.data import AI, REAL, Pictures
+from fakescan.training.folds import Folds, assign_folds
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,7 +31,15 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float64]
 
 INDEX = "index.csv"
-FOLDS = 5
+
+
+class Kind(StrEnum):
+    """What the index may call a picture. A confounder is no photograph, and not AI either."""
+
+    AI = "ai"
+    REAL = "real"
+    CONFOUNDER = "confounder"
+
 
 # A source counts by the square root of its pictures: neither does the largest drown the rest, nor
 # is a source of three pictures seen a hundred times as often as it deserves.
@@ -38,27 +48,38 @@ _MOST_REPEATS = 20
 _QUALITY_BINS = (60, 80, 92)
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a crop comes from. `area` is the whole picture's in pixels, `route` its codecs'."""
+
+    path: str
+    kind: Kind
+    generator: str
+    collection: str
+    route: str
+    file_size: int
+    area: int | None
+
+    @property
+    def source(self) -> str:
+        """What is counted as one source: the generator, or else the collection."""
+        return self.generator or self.collection
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Photos:
-    """Crops with where they come from.
-
-    `pictures` are uint8 (N, S, S, 3) with label 1 for AI. `components` (N,) numbers the connected
-    components of (generator, collection): pictures of two components share neither. `cells` (N,)
-    names each file's route through codecs, by which classes could be told apart.
-    """
+    """Crops with where they come from: uint8 (N, S, S, 3), label 1 for AI and 0 for all else."""
 
     pictures: Pictures
-    components: npt.NDArray[np.int64]
-    sources: tuple[str, ...]
-    cells: tuple[str, ...]
+    origins: tuple[Origin, ...]
+    folds: Folds
 
     def take(self, indices: npt.NDArray[np.int64]) -> Photos:
         """Those at `indices`, in that order."""
         return Photos(
             self.pictures.take(indices),
-            self.components[indices],
-            tuple(self.sources[index] for index in indices),
-            tuple(self.cells[index] for index in indices),
+            tuple(self.origins[index] for index in indices),
+            Folds(self.folds.touches[indices]),
         )
 
 
@@ -71,33 +92,34 @@ def read_photos(folder: Path) -> Photos:
     try:
         with (folder / INDEX).open(newline="", encoding="utf-8") as file:
             rows = sorted(csv.DictReader(file), key=lambda row: row["path"])
-        labels = [AI if row["label"] == "ai" else REAL for row in rows]
-        sources = [row["generator"] or row["collection"] for row in rows]
+        kinds = [Kind(row["label"]) for row in rows]
         pairs = [(row["generator"], row["collection"]) for row in rows]
-    except (OSError, KeyError, csv.Error) as error:
+    except (OSError, KeyError, ValueError, csv.Error) as error:
         raise FakescanError(f"{folder}: no usable {INDEX} ({error!r})") from error
-    for label, name in ((AI, "ai"), (REAL, "real")):
-        found = {source for source, own in zip(sources, labels, strict=True) if own == label}
+    for kind in (Kind.AI, Kind.REAL):
+        found = {
+            one or other for (one, other), own in zip(pairs, kinds, strict=True) if own == kind
+        }
         if len(found) < 2:
             raise FakescanError(
-                f"{folder}: class {name} has {len(found)} sources; two are needed, since"
+                f"{folder}: class {kind} has {len(found)} sources; two are needed, since"
                 " validation is by source"
             )
     crops: list[UInt8Array] = []
-    cells: list[str] = []
-    for row in rows:
-        pixels, cell = _read_crop(folder / row["path"], row.get("encoding") or "")
+    origins: list[Origin] = []
+    for row, kind in zip(rows, kinds, strict=True):
+        pixels, origin = _read_crop(folder, row, kind)
         if crops and pixels.shape != crops[0].shape:
             raise FakescanError(f"{folder / row['path']}: its size differs from the others'")
         crops.append(pixels)
-        cells.append(cell)
-    pictures = Pictures(
-        np.stack(crops), np.array(labels, dtype=np.uint8), tuple(row["path"] for row in rows)
-    )
-    return Photos(pictures, find_components(pairs), tuple(sources), tuple(cells))
+        origins.append(origin)
+    labels = np.array([AI if kind == Kind.AI else REAL for kind in kinds], dtype=np.uint8)
+    pictures = Pictures(np.stack(crops), labels, tuple(row["path"] for row in rows))
+    return Photos(pictures, tuple(origins), assign_folds(pairs, labels))
 
 
-def _read_crop(path: Path, encoding: str) -> tuple[UInt8Array, str]:
+def _read_crop(folder: Path, row: dict[str, str], kind: Kind) -> tuple[UInt8Array, Origin]:
+    path = folder / row["path"]
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -105,7 +127,17 @@ def _read_crop(path: Path, encoding: str) -> tuple[UInt8Array, str]:
     image = decode_image(Source(str(path)), data)
     if not isinstance(image, DecodedImage) or image.width != image.height:
         raise FakescanError(f"{path}: not a square picture that can be read")
-    return image.pixels, describe_route(data, encoding)
+    sides = (row.get("source_width") or "", row.get("source_height") or "")
+    origin = Origin(
+        path=row["path"],
+        kind=kind,
+        generator=row["generator"],
+        collection=row["collection"],
+        route=describe_route(data, row.get("encoding") or ""),
+        file_size=len(data),
+        area=int(sides[0]) * int(sides[1]) if all(side.isdecimal() for side in sides) else None,
+    )
+    return image.pixels, origin
 
 
 def describe_route(data: bytes, encoding: str) -> str:
@@ -123,48 +155,6 @@ def describe_route(data: bytes, encoding: str) -> str:
     return f"{'borrowed' if route == 'borrowed' else 'original'} q{rank} {chroma}"
 
 
-def find_components(pairs: list[tuple[str, str]]) -> npt.NDArray[np.int64]:
-    """Number the connected components of (generator, collection) pairs; either may be empty."""
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def root(node: tuple[str, str]) -> tuple[str, str]:
-        parent.setdefault(node, node)
-        while parent[node] != node:
-            node = parent[node]
-        return node
-
-    for generator, collection in pairs:
-        nodes = [("generator", generator)] * bool(generator)
-        nodes += [("collection", collection)] * bool(collection)
-        for node in nodes[1:]:
-            parent[root(node)] = root(nodes[0])
-    numbers: dict[tuple[str, str], int] = {}
-    components = [
-        root(("generator", generator) if generator else ("collection", collection))
-        for generator, collection in pairs
-    ]
-    return np.array([numbers.setdefault(one, len(numbers)) for one in components])
-
-
-def assign_folds(photos: Photos, *, seed: int, folds: int = FOLDS) -> npt.NDArray[np.int64]:
-    """A fold (N,) of 0 to `folds` - 1 for each picture: whole components, classes spread evenly.
-
-    The largest components go first, each to the fold with the least of its class.
-    """
-    labels = photos.pictures.labels
-    sizes = Counter(photos.components.tolist())
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    filled = np.zeros((2, folds), dtype=np.int64)
-    chosen: dict[int, int] = {}
-    for component in sorted(sizes, key=lambda one: (-sizes[one], order[one])):
-        own = labels[photos.components == component]
-        label = int(own.mean() >= 0.5)
-        fold = int(filled[label].argmin())
-        chosen[component] = fold
-        filled[label, fold] += len(own)
-    return np.array([chosen[component] for component in photos.components.tolist()])
-
-
 def weigh(photos: Photos) -> FloatArray:
     """How often to draw each picture (N,), summing to 1: classes alike in all but content.
 
@@ -173,19 +163,21 @@ def weigh(photos: Photos) -> FloatArray:
     pixels' making tells them apart. A route that one class lacks is not drawn at all.
     """
     labels = photos.pictures.labels
-    counts = Counter(photos.sources)
-    weights = np.array([counts[source] ** (_SOURCE_POWER - 1) for source in photos.sources])
+    sources = [origin.source for origin in photos.origins]
+    routes = [origin.route for origin in photos.origins]
+    counts = Counter(sources)
+    weights = np.array([counts[source] ** (_SOURCE_POWER - 1) for source in sources])
     for label in (REAL, AI):
         weights[labels == label] /= weights[labels == label].sum()
     mass: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for cell, label, weight in zip(photos.cells, labels.tolist(), weights.tolist(), strict=True):
-        mass[cell][label] += weight
-    goals = {cell: float(np.sqrt(real * ai)) for cell, (real, ai) in mass.items()}
+    for route, label, weight in zip(routes, labels.tolist(), weights.tolist(), strict=True):
+        mass[route][label] += weight
+    goals = {route: float(np.sqrt(real * ai)) for route, (real, ai) in mass.items()}
     total = sum(goals.values())
     if not total:
         raise FakescanError("real and AI pictures share no route through codecs: nothing to learn")
-    for index, (cell, label) in enumerate(zip(photos.cells, labels.tolist(), strict=True)):
-        weights[index] *= goals[cell] / total / mass[cell][label]
+    for index, (route, label) in enumerate(zip(routes, labels.tolist(), strict=True)):
+        weights[index] *= goals[route] / total / mass[route][label]
     return _capped(weights, labels)
 
 

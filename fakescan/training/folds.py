@@ -1,0 +1,102 @@
+"""Which pictures are held back together: whole families of generators, whole collections."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    BoolArray = npt.NDArray[np.bool_]
+    LabelArray = npt.NDArray[np.uint8]
+
+FOLDS = 3
+"""As many as there are families large enough to stand for a generator never seen."""
+
+_LIST = Path(__file__).with_name("folds.toml")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Folds:
+    """`touches` (N, FOLDS): of which folds a picture has a generator or a collection.
+
+    A picture trains where nothing of it is held back, and validates where all of it is. One that
+    touches several folds therefore validates nowhere.
+    """
+
+    touches: BoolArray
+
+    def training(self, fold: int) -> BoolArray:
+        """Which pictures (N,) train while `fold` is held back."""
+        return ~self.touches[:, fold]
+
+    def validation(self, fold: int) -> BoolArray:
+        """Which pictures (N,) `fold` holds back."""
+        found: BoolArray = self.touches[:, fold] & (self.touches.sum(axis=1) == 1)
+        return found
+
+
+def assign_folds(pairs: Sequence[tuple[str, str]], labels: LabelArray) -> Folds:
+    """The folds of pictures with these (generator, collection) pairs; either may be empty.
+
+    Sources that all stand on the committed list, folds.toml, get its folds. Others are assigned
+    by connected components, the largest first, each to the fold with the least of its class.
+    """
+    generators, collections = _read_list()
+    if all(
+        (not generator or generator in generators) and (generator or collection in collections)
+        for generator, collection in pairs
+    ):
+        touches = np.zeros((len(pairs), FOLDS), dtype=np.bool_)
+        for index, (generator, collection) in enumerate(pairs):
+            touched = {*generators.get(generator, ()), *collections.get(collection, ())}
+            touches[index, sorted(touched)] = True
+        return Folds(touches)
+    components = find_components(pairs)
+    sizes = Counter(components.tolist())
+    filled = np.zeros((2, FOLDS), dtype=np.int64)
+    touches = np.zeros((len(pairs), FOLDS), dtype=np.bool_)
+    for component in sorted(sizes, key=lambda one: (-sizes[one], one)):
+        members = components == component
+        label = int(labels[members].mean() >= 0.5)
+        fold = int(filled[label].argmin())
+        touches[members, fold] = True
+        filled[label, fold] += sizes[component]
+    return Folds(touches)
+
+
+@cache
+def _read_list() -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    document = tomllib.loads(_LIST.read_text("utf-8"))
+    return document["generators"], document["collections"]
+
+
+def find_components(pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.int64]:
+    """Number the connected components of (generator, collection) pairs; either may be empty."""
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def root(node: tuple[str, str]) -> tuple[str, str]:
+        parent.setdefault(node, node)
+        while parent[node] != node:
+            node = parent[node]
+        return node
+
+    for generator, collection in pairs:
+        nodes = [("generator", generator)] * bool(generator)
+        nodes += [("collection", collection)] * bool(collection)
+        for node in nodes[1:]:
+            parent[root(node)] = root(nodes[0])
+    numbers: dict[tuple[str, str], int] = {}
+    components = [
+        root(("generator", generator) if generator else ("collection", collection))
+        for generator, collection in pairs
+    ]
+    return np.array([numbers.setdefault(one, len(numbers)) for one in components])
