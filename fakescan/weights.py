@@ -103,6 +103,20 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class Gates:
+    """Limits of the measures in gates.py, beyond which the model abstains; both ends included.
+
+    All but the blocking, which is 1 and more, are shares or ratios in [0, 1].
+    """
+
+    minimum_textured_share: float
+    minimum_sharpness: float
+    maximum_blocking: float
+    maximum_paper_share: float
+    maximum_drawn_share: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What stands beside every weights file: how to run it, how to read it, where it fails."""
 
@@ -119,6 +133,7 @@ class ModelCard:
     training: Mapping[str, Any]
     metrics: Mapping[str, Any]
     limits: tuple[str, ...]
+    gates: Gates | None = None
 
     def to_json(self) -> str:
         """The card as it is written beside the weights."""
@@ -139,6 +154,7 @@ def read_card(path: Path) -> ModelCard:
 
 def _card(document: dict[str, Any]) -> ModelCard:
     calibration, thresholds = document["calibration"], document["thresholds"]
+    gates = document.get("gates")  # cards written before there were any
     given = document["input"]
     return ModelCard(
         name=document["name"],
@@ -163,6 +179,7 @@ def _card(document: dict[str, Any]) -> ModelCard:
         training=document["training"],
         metrics=document["metrics"],
         limits=tuple(document["limits"]),
+        gates=None if gates is None else Gates(**gates),
     )
 
 

@@ -13,6 +13,7 @@ from conftest import CARD, save_tiny_model
 from fakescan.records import FakescanError, Reason
 from fakescan.weights import (
     Domain,
+    Gates,
     ModelCard,
     file_sha256,
     find_models,
@@ -22,6 +23,14 @@ from fakescan.weights import (
     read_card,
     save_model,
     weights_folder,
+)
+
+GATES = Gates(
+    minimum_textured_share=0.1,
+    minimum_sharpness=0.01,
+    maximum_blocking=2.0,
+    maximum_paper_share=0.6,
+    maximum_drawn_share=0.2,
 )
 
 
@@ -37,7 +46,9 @@ def edit_card(weights: Path, change: Callable[[dict[str, Any]], object]) -> Path
 
 
 @pytest.mark.parametrize(
-    "card", [CARD, replace(CARD, calibration=None, thresholds=None)], ids=["full", "uncalibrated"]
+    "card",
+    [CARD, replace(CARD, calibration=None, thresholds=None), replace(CARD, gates=GATES)],
+    ids=["full", "uncalibrated", "gated"],
 )
 def test_a_card_reads_back_as_it_was_written(tmp_path: Path, card: ModelCard) -> None:
     weights = save_model(tmp_path, card, {"w": torch.arange(3.0)})
@@ -48,6 +59,18 @@ def test_a_card_reads_back_as_it_was_written(tmp_path: Path, card: ModelCard) ->
     options = {**written.architecture.options, "dense": [8]}
     architecture = replace(written.architecture, options=options)
     assert read == replace(written, architecture=architecture)
+
+
+def test_a_card_from_before_there_were_gates(tiny_model: Path) -> None:
+    path = edit_card(tiny_model, lambda card: card.pop("gates"))
+    assert read_card(path).gates is None
+
+
+@pytest.mark.parametrize("gates", [{}, {"minimum_sharpness": 0.1}, {"other": 1}, [1], "x"])
+def test_gates_are_whole_or_none(tiny_model: Path, gates: object) -> None:
+    path = edit_card(tiny_model, lambda card: card.update(gates=gates))
+    with pytest.raises(FakescanError, match="not a model card"):
+        read_card(path)
 
 
 def test_the_card_is_of_the_weights_on_disk(tmp_path: Path) -> None:
