@@ -258,6 +258,7 @@ def settings_key(detectors: Sequence[Backend], options: ScanOptions) -> str:
             (
                 (found.card.name, found.card.version, found.card.sha256),
                 (asdict(found.card.input), asdict(found.card.domain)),
+                None if found.card.gates is None else asdict(found.card.gates),
                 (found.name, found.precision),
             )
             for found in detectors

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fakescan.gates import check_gates
 from fakescan.images import crop_positions, cut_crops, decode_image
 from fakescan.isolation import IsolatedFunction
 from fakescan.provenance import read_pixel_marks, read_provenance, with_evidence
@@ -78,8 +79,13 @@ def prepare(
     for index, card in enumerate(cards):
         refusal = card.domain.refuse(image.width, image.height)
         if refusal is None:
+            if card.gates is not None:
+                refusal = check_gates(image.pixels, card.gates)
+            if refusal is not None:
+                # Its domain is the picture's, and no other model's word would count for more.
+                return Prepared(image.source, replace(measurement, abstention=refusal))
             size = card.input.size
-            positions = crop_positions(image.width, image.height, size, crops)
+            positions = crop_positions(image.pixels, size, crops)
             windows = cut_crops(image.pixels, size, positions)
             return Prepared(image.source, measurement, index, positions, windows)
         measurement = replace(measurement, abstention=refusal)

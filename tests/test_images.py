@@ -4,6 +4,7 @@ import io
 import os
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -387,22 +388,65 @@ def test_a_file_longer_than_any_picture_is_not_read(tmp_path: Path) -> None:
     [
         (32, 32, 8, [(0, 0)]),
         (33, 32, 1, [(0, 0)]),
-        (96, 64, 1, [(32, 16)]),
         (64, 64, 4, [(0, 0), (32, 0), (0, 32), (32, 32)]),
-        (128, 32, 3, [(0, 0), (48, 0), (96, 0)]),
-        (32, 128, 3, [(0, 0), (0, 48), (0, 96)]),
+        # Three regions, in each the first of equal windows.
+        (128, 32, 3, [(0, 0), (32, 0), (80, 0)]),
+        (32, 128, 3, [(0, 0), (0, 32), (0, 80)]),
+        # Too narrow for two regions of a window each.
+        (56, 32, 3, [(0, 0), (16, 0)]),
+        # Two windows there would be the same but for a few pixels.
+        (47, 32, 3, [(0, 0)]),
     ],
 )
-def test_windows_of_known_pictures(
+def test_windows_of_flat_pictures(
     width: int, height: int, count: int, expected: list[tuple[int, int]]
 ) -> None:
-    assert list(crop_positions(width, height, 32, count)) == expected
+    pixels = np.full((height, width, 3), 128, np.uint8)
+    assert list(crop_positions(pixels, 32, count)) == expected
+
+
+def test_each_region_gives_its_most_textured_window() -> None:
+    random = np.random.default_rng(0)
+    # Two regions of 256 px. Left: flat, but for one place. Right: texture, but for the sky.
+    pixels = np.full((256, 512, 3), 128, np.uint8)
+    pixels[:, 256:] = random.integers(100, 130, (256, 256, 3))
+    pixels[:128, 256:] = 200
+    pixels[96:192, 112:208] = random.integers(100, 130, (96, 96, 3))
+    left, right = crop_positions(pixels, 64, 2)
+    assert 112 <= left[0] <= 144
+    assert 96 <= left[1] <= 128
+    assert right[0] >= 256
+    assert right[1] >= 128
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda texture: np.full_like(texture, 90),
+        lambda texture: np.where(texture > 115, 255, 254),  # blown out
+        lambda texture: texture // 64,  # crushed blacks
+        lambda texture: np.where(texture > 115, 240, 20),  # type and outlines
+        lambda texture: 90 + texture // 128,  # no more than rounding
+    ],
+    ids=["flat", "bright", "dark", "sharp", "rounding"],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_is_no_texture(
+    spoil: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]], turned: bool
+) -> None:
+    texture = np.random.default_rng(0).integers(100, 130, (192, 64, 3))
+    pixels = np.concatenate([spoil(texture), texture, spoil(texture)], axis=1).astype(np.uint8)
+    if turned:
+        ((_, place),) = crop_positions(pixels.swapaxes(0, 1), 64, 1)
+    else:
+        ((place, _),) = crop_positions(pixels, 64, 1)
+    assert 32 < place < 96
 
 
 @pytest.mark.parametrize(("width", "height"), [(31, 400), (400, 31), (1, 20_000)])
 def test_no_window_fits(width: int, height: int) -> None:
     with pytest.raises(ValueError, match="no window"):
-        crop_positions(width, height, 32, 8)
+        crop_positions(np.zeros((height, width, 3), np.uint8), 32, 8)
 
 
 def test_crops_are_copies_of_the_pixels_at_their_places() -> None:

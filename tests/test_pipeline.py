@@ -30,6 +30,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fakescan import pipeline
+from fakescan.gates import PHOTO_GATES
 from fakescan.images import decode_image
 from fakescan.pipeline import ScanOptions, scan, scan_batch
 from fakescan.records import (
@@ -181,6 +182,24 @@ def test_the_first_model_whose_domain_admits_the_picture_judges_it(
         Verdict.UNCERTAIN,
         Reason.NO_MODEL_FOR_SIZE,
     )
+
+
+def test_a_picture_behind_the_gates_is_judged_by_nobody(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated = replace(CARD, name="gated", sha256="01" * 32, gates=PHOTO_GATES)
+    other = replace(CARD, name="other", sha256="02" * 32, domain=Domain(8, None, "any"))
+    loaded = (FakeBackend(gated), FakeBackend(other))
+    monkeypatch.setattr(pipeline, "load_detectors", lambda options: loaded)
+    write(folder, flat_png=plain(size=(128, 128)), noisy_png=noisy(1, (128, 128)))
+    found = findings(folder)
+    flat, textured = found["flat.png"], found["noisy.png"]
+    assert (flat.verdict, flat.reason) == (Verdict.UNCERTAIN, Reason.TOO_DEGRADED)
+    assert (flat.model, flat.score) == (None, None)
+    assert textured.model is not None
+    assert textured.model.output.name == "gated"
+    # In another process too.
+    assert findings(folder, isolate=True)["flat.png"] == flat
 
 
 def test_without_a_model_metadata_still_decides(folder: Path) -> None:
@@ -442,6 +461,7 @@ def test_what_changes_a_measurement_measures_again(
         {"version": "1.0.1"},
         {"domain": Domain(8, 256, "smaller ones too")},
         {"input": replace(CARD.input, mirror=True)},
+        {"gates": replace(PHOTO_GATES, maximum_drawn_share=0.5)},
     ],
 )
 def test_another_card_measures_again(

@@ -29,6 +29,7 @@ from conftest import (
 from PIL import Image, ImageFilter
 
 from fakescan.backends import Backend, load_backend
+from fakescan.images import crop_positions, cut_crops
 from fakescan.records import FakescanError, Split
 from fakescan.training import evaluate as evaluation_module
 from fakescan.training import loop
@@ -46,6 +47,7 @@ from fakescan.training.evaluate import (
     area_under_curve,
     calibration_error,
     compute_metrics,
+    pooled_logits,
     read_split,
     reliability,
     roc_curve,
@@ -471,6 +473,22 @@ def test_evaluation_is_of_the_card_and_the_split(bright_and_dark: Path) -> None:
     assert evaluate(FakeBackend(inverted), bright_and_dark).metrics.true_positives == 1
     with pytest.raises(FakescanError, match="there is no test split"):
         evaluate(backend, bright_and_dark, split=Split.TEST)
+
+
+@pytest.mark.parametrize("side", [32, 48, 64, 100])
+def test_pictures_are_measured_on_the_windows_that_a_scan_cuts(side: int) -> None:
+    random = np.random.default_rng(side)
+    # More pictures than a batch, and in each its texture elsewhere.
+    pixels = random.integers(100, 130, (300, side, side, 3)).astype(np.uint8)
+    for picture, (x, y) in zip(pixels, random.integers(0, side, (300, 2)), strict=True):
+        picture[y : y + side // 2, x : x + side // 2] = random.integers(0, 256)
+    backend = FakeBackend()
+    pooled = pooled_logits(backend.logits, pixels, 32)
+    expected = [
+        backend.logits(cut_crops(picture, 32, crop_positions(picture, 32, 8))).mean()
+        for picture in pixels
+    ]
+    assert pooled == pytest.approx(expected, abs=1e-4)
 
 
 def test_evaluation_prefers_the_test_split(made_set: Path) -> None:

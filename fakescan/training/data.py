@@ -103,7 +103,7 @@ def read_dataset(path: Path, *, side: int | None = None) -> Dataset:
 
     Class and split are the nearest folders of a usual name (REAL and FAKE, real and ai, …; train,
     val, test; without one, train). Pictures become `side` pixels square by the crop rule's one
-    central window, never resized; `side` may be left out where all have the same. Pictures that
+    window, never resized; `side` may be left out where all have the same. Pictures that
     can't be read, are smaller, or are training files whose bytes stand in another split too are
     left out and counted. Raises FakescanError where a class is missing.
     """
@@ -128,7 +128,7 @@ def read_dataset(path: Path, *, side: int | None = None) -> Dataset:
             continue
         smallest = min(smallest, image.width, image.height)
         largest = max(largest, image.width, image.height)
-        positions = crop_positions(image.width, image.height, side, 1)
+        positions = crop_positions(image.pixels, side, 1)
         crop = cut_crops(image.pixels, side, positions)[0]
         rows[split].append((name, label, hashlib.sha256(data).digest(), crop))
     elsewhere = {

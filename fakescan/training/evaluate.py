@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fakescan.images import crop_positions
+from fakescan.images import crop_positions, cut_crops
 from fakescan.records import FakescanError, Split
 from fakescan.training.data import Pictures, read_dataset, source_of
 from fakescan.weights import Calibration
@@ -220,11 +220,17 @@ def pooled_logits(
     logits_of: Callable[[UInt8Array], npt.NDArray[np.float32]], pixels: UInt8Array, size: int
 ) -> FloatArray:
     """Logits (N,) of pictures (N, S, S, 3): the mean over the windows that a scan would cut."""
-    side = pixels.shape[1]
-    positions = crop_positions(side, side, size, WINDOWS)
     batches = np.array_split(pixels, max(1, math.ceil(len(pixels) / _PICTURES_A_BATCH)))
-    pooled = [
-        np.mean([logits_of(batch[:, y : y + size, x : x + size]) for x, y in positions], axis=0)
-        for batch in batches
-    ]
-    return np.concatenate(pooled).astype(np.float64)
+    return np.concatenate([_pooled(logits_of, batch, size) for batch in batches])
+
+
+def _pooled(
+    logits_of: Callable[[UInt8Array], npt.NDArray[np.float32]], batch: UInt8Array, size: int
+) -> FloatArray:
+    if batch.shape[1:3] == (size, size):
+        return logits_of(batch).astype(np.float64)
+    crops = [cut_crops(picture, size, crop_positions(picture, size, WINDOWS)) for picture in batch]
+    # One size of picture, one number of windows.
+    logits = [logits_of(np.stack(windows)) for windows in zip(*crops, strict=True)]
+    pooled: FloatArray = np.mean(logits, axis=0).astype(np.float64)
+    return pooled
