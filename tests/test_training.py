@@ -180,15 +180,16 @@ def test_unreadable_and_small_pictures_are_left_out_and_counted(own_set: Path) -
     assert len(dataset.splits[Split.TRAIN]) == 8
 
 
-def test_larger_pictures_give_their_middle(own_set: Path) -> None:
+def test_larger_pictures_give_their_most_textured_window(own_set: Path) -> None:
     picture = Image.new("RGB", (96, 64), "black")
-    picture.paste("white", (32, 16, 64, 48))
+    texture = np.random.default_rng(0).integers(100, 130, (32, 32, 3), np.uint8)
+    picture.paste(Image.fromarray(texture), (32, 16))
     picture.save(own_set / "train/REAL/zz.png")
     dataset = read_dataset(own_set, side=32)
     assert (dataset.minimum_side, dataset.maximum_side) == (32, 96)
     found = dataset.splits[Split.TRAIN]
     last = found.names.index("cifake/train/REAL/zz.png")
-    assert found.pixels[last].min() == 255
+    assert np.array_equal(found.pixels[last], texture)
 
 
 @pytest.mark.parametrize(
