@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fakescan.records import FakescanError
@@ -93,6 +94,26 @@ def fit_thresholds(scores: FloatArray, labels: LabelArray) -> Thresholds | None:
     # Below zero where so much AI scores nothing that `real` can't be said at all.
     real_score = round(float(ai[allowed]) - _SCORE_STEP, SCORE_PLACES)
     return Thresholds(ai=rows, real=Threshold(MAX_MISSED_AI_RATE, real_score, len(ai)))
+
+
+def strictest_thresholds(tables: Sequence[Thresholds | None]) -> Thresholds | None:
+    """One table that keeps every promise of several, measured in different conditions.
+
+    None where one of them can't promise anything.
+    """
+    known = [table for table in tables if table is not None]
+    if not known or len(known) < len(tables):
+        return None
+    rates = set.intersection(*({row.rate for row in table.ai} for table in known))
+    rows = [
+        max((row for table in known for row in table.ai if row.rate == rate), key=_score_of)
+        for rate in sorted(rates)
+    ]
+    return Thresholds(ai=tuple(rows), real=min((table.real for table in known), key=_score_of))
+
+
+def _score_of(threshold: Threshold) -> float:
+    return threshold.score
 
 
 def _lowest_score_above(real: FloatArray, rate: float) -> float:

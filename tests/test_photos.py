@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
+from fakescan.gates import PHOTO_GATES
 from fakescan.model import build_photo
 from fakescan.records import FakescanError
+from fakescan.training import train
+from fakescan.training.crossfit import CONDITIONS, fold_weights
 from fakescan.training.evaluate import area_under_curve
 from fakescan.training.folds import FOLDS, assign_folds, find_components
-from fakescan.training.loop import train
+from fakescan.training.material import held_back
 from fakescan.training.options import TrainingOptions
-from fakescan.training.photos import Photos, describe_route, read_photos, weigh
-from fakescan.weights import Architecture
+from fakescan.training.photos import Kind, Photos, describe_route, read_photos, weigh
+from fakescan.weights import Architecture, read_card
 
 SIDE = 160
 
@@ -172,7 +176,7 @@ def test_photo_trains_and_says_where_it_fails(folder: Path, tmp_path: Path) -> N
         data=folder,
         output=tmp_path,
         size=96,
-        epochs=1,
+        max_minutes=0.02,
         batch_size=16,
         fold=2,
     )
@@ -183,3 +187,45 @@ def test_photo_trains_and_says_where_it_fails(folder: Path, tmp_path: Path) -> N
     assert card["training"]["options"]["fold"] == 2
     assert 0 < card["training"]["left_out"]["held_back"] < 96
     assert any("Drawings" in limit for limit in card["limits"])
+
+
+@pytest.mark.slow
+def test_photo_is_calibrated_by_networks_that_have_not_seen_what_they_judge(
+    folder: Path, tmp_path: Path
+) -> None:
+    options = TrainingOptions(
+        architecture=Architecture("photo", {"channels": 8}),
+        data=folder,
+        output=tmp_path,
+        size=64,
+        max_minutes=0.04,
+        batch_size=16,
+    )
+    result = train(options)
+    assert result.weights == tmp_path / "photo" / "photo.safetensors"
+    card = read_card(result.weights.with_suffix(".json"))
+    assert set(card.metrics) == {f"out_of_fold_{name}" for name in CONDITIONS}
+    assert card.training["left_out"] == {"held_back": 0}
+    assert card.gates == PHOTO_GATES
+    folds = [read_card(fold_weights(tmp_path / "photo", k).with_suffix(".json")) for k in range(3)]
+    assert all(fold.training["left_out"]["held_back"] for fold in folds)
+
+    made = [fold_weights(tmp_path / "photo", fold).stat().st_mtime_ns for fold in range(FOLDS)]
+    train(replace(options, resume=True))
+    again = [fold_weights(tmp_path / "photo", fold).stat().st_mtime_ns for fold in range(FOLDS)]
+    assert again == made
+
+
+def test_confounders_are_held_back_from_calibration(folder: Path, tmp_path: Path) -> None:
+    with (folder / "index.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows[-8:]:
+        row["label"] = "confounder"
+    for row in rows:
+        row["path"] = str(folder / row["path"])
+    write_index(tmp_path, rows)
+    photos = read_photos(tmp_path)
+    found = np.concatenate([held_back(photos, fold) for fold in range(FOLDS)])
+    kinds = [photos.origins[place].kind for place in found.tolist()]
+    assert len(kinds) == len(rows) - 8
+    assert Kind.CONFOUNDER not in kinds

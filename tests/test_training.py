@@ -32,7 +32,7 @@ from fakescan.backends import Backend, load_backend
 from fakescan.images import crop_positions, cut_crops
 from fakescan.records import FakescanError, Split
 from fakescan.training import evaluate as evaluation_module
-from fakescan.training import loop
+from fakescan.training import loop, train
 from fakescan.training.augment import augment
 from fakescan.training.data import (
     Dataset,
@@ -53,7 +53,6 @@ from fakescan.training.evaluate import (
     roc_curve,
     true_positive_rate,
 )
-from fakescan.training.loop import train
 from fakescan.training.options import TrainingOptions
 from fakescan.training.pictures import draw_sources
 from fakescan.weights import Architecture, Calibration, load_card, load_tensors
@@ -742,8 +741,10 @@ def test_a_validation_split_of_the_data_is_used(own_set: Path, tmp_path: Path) -
             path = own_set / "val" / name / f"{number}.png"
             path.write_bytes(labelled(label, 500 + number))
     result = train(options(own_set, tmp_path / "runs", epochs=1, batch_size=4))
-    assert result.validation.n == 6
-    assert result.test is not None and result.test.n == 4
+    assert {name: metrics.n for name, metrics in result.figures.items()} == {
+        "validation": 6,
+        "test": 4,
+    }
 
 
 # The command

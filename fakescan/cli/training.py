@@ -41,8 +41,11 @@ def train(
     shift: Annotated[int, typer.Option(min=0, help="Augmentation: pixels to shift by.")] = 2,
     validation_fraction: Annotated[float, typer.Option(min=0.001, max=0.5)] = 0.05,
     fold: Annotated[
-        int, typer.Option(min=0, help="photo: the fold of sources held back for validation.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0, help="photo: hold back this fold of sources only; by default each in turn."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: DeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
@@ -54,6 +57,9 @@ def train(
     dense: Annotated[
         list[int] | None, typer.Option(help="cnn: units of a dense layer; may be repeated.")
     ] = None,
+    channels: Annotated[
+        int, typer.Option(min=8, help="photo: channels of the first stage; 32 costs 0.4 GMAC.")
+    ] = 16,
     stem_pool: Annotated[
         bool,
         typer.Option(
@@ -62,14 +68,14 @@ def train(
     ] = True,
 ) -> None:
     """Train a detector; its weights and card are what `scan --model` takes."""
-    from fakescan.training.loop import train as run
+    from fakescan.training import train as run
     from fakescan.training.options import TrainingOptions
 
     choices: dict[str, Any] = {"stem_pool": stem_pool}
     if arch is ArchitectureName.CNN:
         choices = {"filters": filters, "layers": layers, "dense": tuple(dense or (64,))}
     elif arch is ArchitectureName.PHOTO:
-        choices = {}
+        choices = {"channels": channels}
     options = TrainingOptions(
         architecture=Architecture(arch.value, choices),
         data=data,
@@ -100,9 +106,8 @@ def train(
         raise FakescanError("not enough memory: lower --batch-size") from None
     from fakescan.cli.evaluating import print_metrics
 
-    for title, metrics in (("validation", result.validation), ("test", result.test)):
-        if metrics is not None:
-            print_metrics(title, metrics)
+    for title, metrics in result.figures.items():
+        print_metrics(title.replace("_", " "), metrics)
     typer.echo(f"Use it: {_scan_line(result.weights)}")
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 STEP_SEEDS = 1_000_003
 """A prime: seeds of different runs and steps don't meet."""
 
+_WINDOWS_A_PICTURE = 10
+"""In an epoch: no two are alike, and validation after each takes its time."""
+
 
 class Batches(Protocol):
     """Training data that lies where the network is.
@@ -82,7 +85,7 @@ class DegradedWindows:
     ) -> None:
         self.count = len(photos.pictures)
         self.side = window
-        self.steps_per_epoch = math.ceil(self.count / batch_size)
+        self.steps_per_epoch = math.ceil(self.count * _WINDOWS_A_PICTURE / batch_size)
         self._labels = torch.from_numpy(photos.pictures.labels).to(device)
         self._pixels = torch.from_numpy(photos.pictures.pixels).to(device)
         self._weights = torch.from_numpy(weigh(photos).astype(np.float32)).to(device)

@@ -7,7 +7,7 @@ import json
 import math
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,19 @@ from torch import nn
 from tqdm import tqdm
 
 from fakescan import __version__
-from fakescan.calibration import fit_calibration, fit_thresholds, scores_of
+from fakescan.calibration import (
+    fit_calibration,
+    fit_thresholds,
+    scores_of,
+    strictest_thresholds,
+)
 from fakescan.model import Detector, build_network, pick_device
 from fakescan.records import FakescanError, Split
-from fakescan.training.data import Pictures, find_data
+from fakescan.training.data import Pictures
 from fakescan.training.evaluate import Metrics, compute_metrics, pooled_logits
 from fakescan.training.interruption import hold_interruptions
 from fakescan.training.machine import describe_machine, pick_precision
-from fakescan.training.material import Material, read_material
+from fakescan.training.material import HeldOut, Material
 from fakescan.training.options import TrainingOptions
 from fakescan.training.pictures import draw_curves
 from fakescan.weights import (
@@ -42,11 +47,10 @@ from fakescan.weights import (
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """Where the model lies, and how it did; `test` is None where the data has no test split."""
+    """Where the model lies, and how it did on each set of pictures, those of validation first."""
 
     weights: Path
-    validation: Metrics
-    test: Metrics | None
+    figures: Mapping[str, Metrics]
 
 
 @dataclass(slots=True)
@@ -66,15 +70,13 @@ _CHECKPOINT_ERRORS = (
 )
 
 
-def train(options: TrainingOptions) -> TrainingResult:
-    """Train a network on labelled pictures and write weights, card, metrics and curves.
+def train_on(material: Material, options: TrainingOptions) -> TrainingResult:
+    """Train a network on `material` and write weights, card, metrics and curves.
 
     Interrupted, it leaves a checkpoint from which `resume` goes on, at most `CHECKPOINT_SECONDS`
-    or one epoch back. Raises FakescanError for unusable data or options, and where the loss stops
-    being a number (the last checkpoint is kept).
+    or one epoch back. Raises FakescanError for unusable options, and where the loss stops being
+    a number (the last checkpoint is kept).
     """
-    path = find_data(options.data)
-    material = read_material(path, options, pick_device(options.device))
     run = _Run(options, material)
     run.start()
     try:
@@ -99,7 +101,7 @@ class _Run:
         self.device = pick_device(options.device)
         self.precision = pick_precision(self.device)
         self.progress = _Progress()
-        self.input = Input(material.batches.side, material.mean, material.std, mirror=True)
+        self.input = Input(material.batches.side, material.mean, material.std, material.mirror)
         torch.manual_seed(options.seed)
         self.network = build_network(options.architecture)
         if options.init is not None:
@@ -198,14 +200,19 @@ class _Run:
             yield {"images_per_second": round(rate, 1), **self._measure(epoch, losses)}
 
     def _measure(self, epoch: int, losses: list[float]) -> dict[str, float]:
-        validation = self.material.validation
-        metrics = compute_metrics(self._logits(validation), validation.labels, None)
-        return {
+        row = {
             "epoch": epoch + 1,
             "step": self.progress.step,
             "seconds": round(self.progress.seconds, 1),
             "learning_rate": self._learning_rate(),
             "training_loss": float(np.mean(losses)),
+        }
+        validation = self.material.validation
+        if validation is None:
+            return row
+        metrics = compute_metrics(self._logits(validation), validation.labels, None)
+        return {
+            **row,
             "validation_loss": metrics.log_loss,
             "validation_accuracy": metrics.accuracy,
             "validation_auc": metrics.auc,
@@ -265,19 +272,31 @@ class _Run:
         )
 
     def finish(self) -> TrainingResult:
-        """Calibrate on validation, report on test, write weights, card and curves."""
+        """Calibrate on what was held out, report on test, write weights, card and curves."""
         validation, test = self.material.validation, self.material.test
         # Weights are shipped at half precision, so it is these that are calibrated and measured.
         halved = {name: value.half() for name, value in self.average.network.state_dict().items()}
         self.average.network.load_state_dict(halved)
-        logits = self._logits(validation)
-        calibration = fit_calibration(logits, validation.labels)
-        scores = scores_of(logits, calibration)
+        held_out = dict(self.material.held_out)
+        if validation is not None:
+            held_out[Split.VALIDATION.value] = HeldOut(self._logits(validation), validation.labels)
+        calibration = fit_calibration(
+            np.concatenate([one.logits for one in held_out.values()]),
+            np.concatenate([one.labels for one in held_out.values()]),
+        )
+        thresholds = strictest_thresholds(
+            [
+                fit_thresholds(scores_of(one.logits, calibration), one.labels)
+                for one in held_out.values()
+            ]
+        )
         figures = {
-            Split.VALIDATION: compute_metrics(logits, validation.labels, calibration),
+            name: compute_metrics(one.logits, one.labels, calibration)
+            for name, one in held_out.items()
         }
         if test is not None:
-            figures[Split.TEST] = compute_metrics(self._logits(test), test.labels, calibration)
+            logits = self._logits(test)
+            figures[Split.TEST.value] = compute_metrics(logits, test.labels, calibration)
         card = ModelCard(
             name=self.name,
             version="1.0.0",
@@ -287,29 +306,36 @@ class _Run:
             domain=self.material.domain,
             pooling="mean",
             calibration=calibration,
-            thresholds=fit_thresholds(scores, validation.labels),
+            thresholds=thresholds,
             license="Apache-2.0",
-            training=self._training_record(len(validation)),
-            metrics={split.value: asdict(metrics) for split, metrics in figures.items()},
+            training=self._training_record(),
+            metrics={name: asdict(metrics) for name, metrics in figures.items()},
             limits=self.material.limits,
+            gates=self.material.gates,
         )
         weights = save_model(self.folder, card, halved)
         draw_curves(self.progress.rows, self.folder / "curves.png")
-        return TrainingResult(weights, figures[Split.VALIDATION], figures.get(Split.TEST))
+        return TrainingResult(weights, figures)
 
-    def _training_record(self, validation_pictures: int) -> dict[str, Any]:
+    def _training_record(self) -> dict[str, Any]:
         options = asdict(replace(self.options, output=Path("runs"), resume=False))
         options = {
             key: str(value) if isinstance(value, Path) else value
             for key, value in options.items()
             if key not in {"architecture", "data"}
         }
+        validation = self.material.validation
+        calibrated_by = (
+            len(validation)
+            if validation is not None
+            else max(len(one.labels) for one in self.material.held_out.values())
+        )
         return {
             "program": f"fakescan {__version__}",
             "options": options,
             "data": self.material.name,
             "pictures": self.material.batches.count,
-            "validation_pictures": validation_pictures,
+            "validation_pictures": calibrated_by,
             "left_out": self.material.left_out,
             "steps": self.progress.step,
             "epochs": round(self.progress.step / self.material.batches.steps_per_epoch, 2),

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from fakescan.gates import PHOTO_GATES
 from fakescan.records import FakescanError, Split
 from fakescan.training.batches import Batches, DegradedWindows, ShuffledPictures
 from fakescan.training.data import Dataset, Pictures, read_dataset, split_off
 from fakescan.training.degradation import DegradationOptions
 from fakescan.training.folds import FOLDS
 from fakescan.training.options import TrainingOptions
-from fakescan.training.photos import read_photos
-from fakescan.weights import ArchitectureName, Domain
+from fakescan.training.photos import Kind, Photos
+from fakescan.weights import Domain, Gates
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Triple = tuple[float, float, float]
 
@@ -28,27 +33,39 @@ _PIXELS_SAMPLED = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """Logits (N,) of pictures that a network has not seen, with labels (N,), 1 for AI."""
+
+    logits: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Material:
     """Batches to train on, pictures to validate and to report on, and what the card says of them.
 
-    `mean` and `std` are the training pixels' of each channel, in [0, 1].
+    Without `validation` there is `held_out`: by its name, what to calibrate by instead.
+
+    `mean` and `std` are what pixels in [0, 1] are normalised by; `mirror` is for the detector,
+    which then averages a window's and its mirror image's logits.
     """
 
     name: str
     batches: Batches
-    validation: Pictures
+    validation: Pictures | None
     test: Pictures | None
     mean: Triple
     std: Triple
+    mirror: bool
     domain: Domain
     limits: tuple[str, ...]
     left_out: Mapping[str, int]
+    gates: Gates | None = None
+    held_out: Mapping[str, HeldOut] = field(default_factory=dict)
 
 
 def read_material(path: Path, options: TrainingOptions, device: torch.device) -> Material:
     """What `options` ask to train on from the data at `path`. Raises FakescanError for bad data."""
-    if options.architecture.name == ArchitectureName.PHOTO:
-        return _read_photo_material(path, options, device)
     dataset = read_dataset(path, side=options.size)
     if Split.TRAIN not in dataset.splits:
         raise FakescanError(f"{path}: there is no train split")
@@ -61,6 +78,7 @@ def read_material(path: Path, options: TrainingOptions, device: torch.device) ->
         test=dataset.splits.get(Split.TEST),
         mean=mean,
         std=std,
+        mirror=True,
         domain=_domain(dataset),
         limits=(
             f"Trained on {dataset.name} alone: other generators and other pictures are outside"
@@ -78,14 +96,23 @@ def _split(dataset: Dataset, options: TrainingOptions) -> tuple[Pictures, Pictur
     return split_off(training, options.validation_fraction, seed=options.seed)
 
 
-def _read_photo_material(path: Path, options: TrainingOptions, device: torch.device) -> Material:
-    if not 0 <= options.fold < FOLDS:
-        raise FakescanError(f"--fold {options.fold}: there are folds 0 to {FOLDS - 1}")
-    photos = read_photos(path)
-    training = photos.take(np.flatnonzero(photos.folds.training(options.fold)))
-    validation = photos.take(np.flatnonzero(photos.folds.validation(options.fold))).pictures
+def photo_material(
+    photos: Photos,
+    options: TrainingOptions,
+    device: torch.device,
+    held_out: Mapping[str, HeldOut] | None = None,
+) -> Material:
+    """Photographs to train on: those that `options.fold` doesn't hold back, or all.
+
+    Confounders train as what they are not, AI, and validate nothing.
+    """
+    training, validation = photos, None
+    if options.fold is not None:
+        if options.fold >= FOLDS:
+            raise FakescanError(f"--fold {options.fold}: there are folds 0 to {FOLDS - 1}")
+        training = photos.take(np.flatnonzero(photos.folds.training(options.fold)))
+        validation = photos.take(held_back(photos, options.fold)).pictures
     window = options.size or PHOTO_WINDOW
-    mean, std = _channel_statistics(training.pictures)
     return Material(
         name="photos",
         batches=DegradedWindows(
@@ -93,8 +120,9 @@ def _read_photo_material(path: Path, options: TrainingOptions, device: torch.dev
         ),
         validation=validation,
         test=None,
-        mean=mean,
-        std=std,
+        mean=(0.0, 0.0, 0.0),
+        std=(1 / 255, 1 / 255, 1 / 255),  # the network counts in steps of stored values
+        mirror=False,  # another window of the picture says more, at the same cost
         domain=Domain(window, None, "photographs and pictures from the web, at native resolution"),
         limits=(
             "Local edits of a real photograph are not found.",
@@ -102,7 +130,16 @@ def _read_photo_material(path: Path, options: TrainingOptions, device: torch.dev
             "Generators newer than its training pictures may look real to it.",
         ),
         left_out={"held_back": len(photos.pictures) - len(training.pictures)},
+        gates=PHOTO_GATES,
+        held_out=held_out or {},
     )
+
+
+def held_back(photos: Photos, fold: int) -> npt.NDArray[np.int64]:
+    """The places of the photographs and AI pictures that `fold` holds back, confounders aside."""
+    chosen = photos.folds.validation(fold)
+    chosen &= np.array([origin.kind != Kind.CONFOUNDER for origin in photos.origins])
+    return np.flatnonzero(chosen)
 
 
 def _domain(dataset: Dataset) -> Domain:

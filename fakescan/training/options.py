@@ -14,7 +14,8 @@ class TrainingOptions:
 
     `max_minutes` shortens the schedule, not the run: learning rates fall with whichever of steps
     and minutes is further on, so that a slow machine still ends with an annealed model. `fold` is
-    the part of the sources that `photo` holds back for validation.
+    the part of the sources that `photo` holds back for validation; without one it trains a network
+    for each, and on their scores calibrates one that has seen all.
     """
 
     architecture: Architecture = field(default_factory=lambda: Architecture("resnet18"))
@@ -32,7 +33,7 @@ class TrainingOptions:
     ema_decay: float = 0.999
     shift: int = 2
     validation_fraction: float = 0.05
-    fold: int = 0
+    fold: int | None = None
     seed: int = 0
     device: str = "auto"
     resume: bool = False

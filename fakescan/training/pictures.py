@@ -32,26 +32,35 @@ _DARK, _LIGHT = "#0072B2", "#E69F00"
 
 
 def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
-    """Loss and accuracy by epoch, as a PNG; `rows` are a run's metrics. No rows, no picture."""
+    """Loss and accuracy by epoch, as a PNG; `rows` are a run's metrics. No rows, no picture.
+
+    Accuracy is drawn where the run had pictures to validate on.
+    """
     if not rows:
         return
     epochs = [row["epoch"] for row in rows]
-    figure, (loss, accuracy) = _figure(2, width=6.5, height=2.6)
+    is_validated = "validation_loss" in rows[0]
+    figure, axes = _figure(1 + is_validated, width=3.25 * (1 + is_validated), height=2.6)
+    loss = axes[0]
     _line(loss, epochs, [row["training_loss"] for row in rows], "training", _LIGHT, "--")
-    _line(loss, epochs, [row["validation_loss"] for row in rows], "validation", _DARK, "-")
     loss.set(xlabel="epoch", ylabel="cross-entropy (nats)", title="Loss")
+    if is_validated:
+        _line(loss, epochs, [row["validation_loss"] for row in rows], "validation", _DARK, "-")
+        _draw_accuracy(axes[1], epochs, [100 * row["validation_accuracy"] for row in rows])
     loss.legend()
-    values = [100 * row["validation_accuracy"] for row in rows]
-    _line(accuracy, epochs, values, "validation", _DARK, "-")
-    accuracy.annotate(
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def _draw_accuracy(axes: Axes, epochs: list[float], values: list[float]) -> None:
+    _line(axes, epochs, values, "validation", _DARK, "-")
+    axes.annotate(
         f"{values[-1]:.2f} %",
         (epochs[-1], values[-1]),
         (-4, -12),
         textcoords="offset points",
         ha="right",
     )
-    accuracy.set(xlabel="epoch", ylabel="%", title="Validation accuracy")
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    axes.set(xlabel="epoch", ylabel="%", title="Validation accuracy")
 
 
 def draw_evaluation(evaluation: Evaluation, path: Path) -> None:

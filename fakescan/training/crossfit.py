@@ -1,0 +1,79 @@
+"""Photographs: a network for each fold of sources, and one on all, calibrated by the others.
+
+The network that ships has seen every source, so nothing is left to tell how well it does on new
+ones. Those of the folds, made by the same recipe, have not seen what their fold holds back: their
+scores there calibrate it (cross-fitting, as in Platt 1999, section 2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fakescan.backends import BackendName, load_backend
+from fakescan.gates import PHOTO_GATES, check_gates
+from fakescan.model import pick_device
+from fakescan.training.evaluate import pooled_logits
+from fakescan.training.folds import FOLDS
+from fakescan.training.loop import TrainingResult, train_on
+from fakescan.training.material import HeldOut, held_back, photo_material
+from fakescan.training.options import TrainingOptions
+from fakescan.training.photos import Photos
+from fakescan.training.recompression import DEGRADATIONS
+
+CONDITIONS = ("clean", "jpeg-70", "half-jpeg-75")
+"""In each of these the thresholds keep their promise: as it came, and sent on once or twice."""
+
+
+def train_photo(photos: Photos, options: TrainingOptions) -> TrainingResult:
+    """Train on `photos` the network of each fold, then the one on all; see `loop.train_on`.
+
+    With `options.fold` only that fold's. The folds' lie in the folder of the run. `max_minutes`
+    are for all of them together, in equal parts. `resume` keeps what is finished.
+    """
+    device = pick_device(options.device)
+    if options.fold is not None:
+        return train_on(photo_material(photos, options, device), options)
+    options = replace(options, name=options.name or options.architecture.name)
+    if options.max_minutes is not None:
+        options = replace(options, max_minutes=options.max_minutes / (FOLDS + 1))
+    assert options.name is not None
+    folder = options.output / options.name
+    networks = []
+    for fold in range(FOLDS):
+        part = replace(options, output=folder, name=f"fold-{fold}", fold=fold)
+        weights = fold_weights(folder, fold)
+        if not (options.resume and weights.exists()):
+            weights = train_on(photo_material(photos, part, device), part).weights
+        networks.append(weights)
+    held_out = judge_out_of_fold(photos, networks, options.device)
+    return train_on(photo_material(photos, options, device, held_out), options)
+
+
+def fold_weights(folder: Path, fold: int) -> Path:
+    """Where in a run's folder the network lies that has not seen `fold`."""
+    return folder / f"fold-{fold}" / f"fold-{fold}.safetensors"
+
+
+def judge_out_of_fold(photos: Photos, networks: list[Path], device: str) -> Mapping[str, HeldOut]:
+    """By condition, logits of the pictures that folds hold back, by the networks of those folds.
+
+    What the gates refuse a scan wouldn't judge either: it is left out, in each condition anew.
+    """
+    backends = [load_backend(path, backend=BackendName.TORCH, device=device) for path in networks]
+    found = {}
+    for condition in CONDITIONS:
+        logits, labels = [], []
+        for fold, backend in enumerate(backends):
+            pictures = photos.pictures.take(held_back(photos, fold))
+            degraded = [DEGRADATIONS[condition](pixels) for pixels in pictures.pixels]
+            judged = [check_gates(pixels, PHOTO_GATES) is None for pixels in degraded]
+            pixels = np.stack([one for one, kept in zip(degraded, judged, strict=True) if kept])
+            logits.append(pooled_logits(backend.logits, pixels, backend.card.input.size))
+            labels.append(pictures.labels[judged])
+        name = f"out_of_fold_{condition}"
+        found[name] = HeldOut(np.concatenate(logits), np.concatenate(labels))
+    return found
