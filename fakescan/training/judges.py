@@ -1,0 +1,121 @@
+"""Who judges which picture: one model all of them, or each fold's what it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fakescan.backends import BackendName, Precision, load_backend
+from fakescan.model import Detector, build_detector, pick_device
+from fakescan.records import FakescanError
+from fakescan.training.evaluate import pooled_logits
+from fakescan.training.folds import FOLDS
+from fakescan.weights import load_card, load_tensors
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from fakescan.records import UInt8Array
+    from fakescan.training.folds import Folds
+
+    FloatArray = npt.NDArray[np.float64]
+    SeatArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A model that looks through windows of `size` px; `weights` is its file, where it has one."""
+
+    logits_of: Callable[[UInt8Array], npt.NDArray[np.float32]]
+    size: int
+    weights: Path | None = None
+
+    def logits(self, pixels: UInt8Array) -> FloatArray:
+        """Logits (N,) of pictures (N, H, W, 3), by the scan's crop rule and pooling."""
+        return pooled_logits(self.logits_of, pixels, self.size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """Judges, and for each picture (N,) the index of its own in `seats`; -1 where none may."""
+
+    judges: tuple[Judge, ...]
+    seats: SeatArray
+
+    def logits(self, pixels: UInt8Array, indices: SeatArray) -> FloatArray:
+        """Logits (M,) of `pixels` (M, H, W, 3), which are the pictures at `indices`."""
+        logits = np.empty(len(indices))
+        seats = self.seats[indices]
+        for seat in np.unique(seats):
+            own = seats == seat
+            logits[own] = self.judges[seat].logits(pixels[own])
+        return logits
+
+
+def seat_one(judge: Judge, count: int) -> Panel:
+    """A panel in which `judge` judges all of `count` pictures."""
+    return Panel((judge,), np.zeros(count, dtype=np.int64))
+
+
+def seat_by_fold(judges: tuple[Judge, ...], folds: Folds) -> Panel:
+    """A panel in which judge K judges what fold K holds back, and nothing else."""
+    seats = np.full(len(folds.touches), -1, dtype=np.int64)
+    for fold in range(len(judges)):
+        seats[folds.validation(fold)] = fold
+    return Panel(judges, seats)
+
+
+def load_judge(
+    weights: Path,
+    *,
+    backend: BackendName = BackendName.AUTO,
+    device: str = "auto",
+    precision: Precision | None = None,
+) -> Judge:
+    """The model of `weights`. Raises FakescanError as `load_backend` does."""
+    loaded = load_backend(weights, backend=backend, device=device, precision=precision)
+    return Judge(loaded.logits, loaded.card.input.size, weights)
+
+
+def load_detectors(panel: Panel, device: str = "auto") -> tuple[Detector, ...]:
+    """The networks of a panel's judges in torch, float32, for what needs gradients.
+
+    Raises ValueError for judges without weights.
+    """
+    detectors = []
+    for judge in panel.judges:
+        if judge.weights is None:
+            raise ValueError("only a judge with weights has a network")
+        detector = build_detector(load_card(judge.weights), load_tensors(judge.weights))
+        detectors.append(detector.to(pick_device(device)))
+    return tuple(detectors)
+
+
+def load_fold_judges(
+    weights: Path,
+    *,
+    backend: BackendName = BackendName.AUTO,
+    device: str = "auto",
+    precision: Precision | None = None,
+) -> tuple[Judge, ...]:
+    """The folds' models of the run that made `weights`: fold-K/fold-K.safetensors beside it.
+
+    Raises FakescanError where one is missing, or looks through other windows.
+    """
+    paths = [weights.parent / f"fold-{k}" / f"fold-{k}.safetensors" for k in range(FOLDS)]
+    for path in paths:
+        if not path.is_file():
+            raise FakescanError(
+                f"--out-of-fold: {path} is missing; name the weights in the folder of their run,"
+                f" beside its folds 0 to {FOLDS - 1}"
+            )
+    judges = tuple(
+        load_judge(path, backend=backend, device=device, precision=precision) for path in paths
+    )
+    if len({judge.size for judge in judges}) > 1:
+        raise FakescanError(f"--out-of-fold: the folds beside {weights} are of several runs")
+    return judges

@@ -1,0 +1,234 @@
+"""How well a model does on sources that are named, clean and as pictures reach people.
+
+Every picture is judged under every degradation, with the thresholds that its model ships with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from fakescan.calibration import pick_thresholds, scores_of
+from fakescan.gates import check_gates
+from fakescan.images import crop_positions, cut_crops
+from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError
+from fakescan.training.attacks import AttackFigures, measure_attacks
+from fakescan.training.evaluate import WINDOWS, area_under_curve
+from fakescan.training.figures import Condition, Outcome, SourceRow, Tables
+from fakescan.training.photos import Kind, Origin, Photos
+from fakescan.training.recompression import ALIKE, CLEAN, DEGRADATIONS, encode_alike
+from fakescan.training.resampling import (
+    RESAMPLES,
+    draw_weights,
+)
+from fakescan.weights import Calibration, ModelCard
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from fakescan.model import Detector
+    from fakescan.records import Reason, UInt8Array
+    from fakescan.training.judges import Panel
+
+    FloatArray = npt.NDArray[np.float64]
+    BoolArray = npt.NDArray[np.bool_]
+    IndexArray = npt.NDArray[np.int64]
+
+ORIGINAL = "clean-original-jpeg-only"
+"""Clean, of pictures alone that came as JPEG and kept its coefficients: one codec for all."""
+
+_PICTURES_A_BATCH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """AUC of a property that shows no pixel, in whichever direction tells more: at least 0.5."""
+
+    name: str
+    auc: float | None
+    auc_original_jpeg_only: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RobustnessReport:
+    """All that was measured. `left_out` pictures had no judge; `too_small` degradations no window.
+
+    `n` counts the judged pictures by kind.
+    """
+
+    model: str
+    data: str
+    out_of_fold: bool
+    n: Mapping[str, int]
+    left_out: int
+    too_small: tuple[str, ...]
+    max_false_positive_rate: float
+    threshold_ai: float | None
+    threshold_real: float | None
+    resamples: int
+    conditions: tuple[Condition, ...]
+    baselines: tuple[Baseline, ...]
+    sources: tuple[SourceRow, ...]
+    attacks: tuple[AttackFigures, ...] = ()
+
+
+def evaluate_photos(
+    photos: Photos,
+    panel: Panel,
+    card: ModelCard,
+    *,
+    data: str = "",
+    max_false_positive_rate: float = DEFAULT_MAX_FALSE_POSITIVE_RATE,
+    resamples: int = RESAMPLES,
+) -> RobustnessReport:
+    """Judge every picture that has a seat, in every condition, with the card's thresholds.
+
+    Raises FakescanError where no picture of a class has one, where a crop is smaller than the
+    window, and for a false-positive rate that the card can't promise.
+    """
+    thresholds = pick_thresholds(card, max_false_positive_rate)
+    indices = np.flatnonzero(panel.seats >= 0)
+    origins = [photos.origins[index] for index in indices]
+    kinds = np.array([origin.kind.value for origin in origins])
+    for kind in (Kind.AI, Kind.REAL):
+        if not (kinds == kind.value).any():
+            raise FakescanError(f"no {kind} picture is left to judge; figures need both classes")
+    tables = Tables(
+        kinds,
+        draw_weights([origin.source for origin in origins], kinds.tolist(), resamples),
+        thresholds,
+        has_gate=card.gates is not None,
+    )
+    outcomes: dict[str, Outcome] = {}
+    too_small = []
+    for name, degrade in {**DEGRADATIONS, ALIKE: encode_alike}.items():
+        outcome = _judge(photos.pictures.pixels, indices, panel, card, degrade, name)
+        if outcome is None:
+            too_small.append(name)
+        else:
+            outcomes[name] = outcome
+    if CLEAN not in outcomes:
+        raise FakescanError(
+            f"the crops are smaller than the model's window of {card.input.size} px"
+        )
+    everything = np.ones(len(origins), dtype=np.bool_)
+    is_original = np.array([origin.route.startswith("original") for origin in origins])
+    conditions = [tables.tabulate(name, one, everything) for name, one in outcomes.items()]
+    conditions.append(tables.tabulate(ORIGINAL, outcomes[CLEAN], is_original))
+    threshold_real, threshold_ai = thresholds or (None, None)
+    return RobustnessReport(
+        model=f"{card.name} {card.version}",
+        data=data,
+        out_of_fold=len(panel.judges) > 1,
+        n={kind.value: int((kinds == kind.value).sum()) for kind in Kind},
+        left_out=len(photos.origins) - len(indices),
+        too_small=tuple(too_small),
+        max_false_positive_rate=max_false_positive_rate,
+        threshold_ai=threshold_ai,
+        threshold_real=threshold_real,
+        resamples=resamples,
+        conditions=tuple(conditions),
+        baselines=_measure_baselines(origins, kinds, is_original),
+        sources=tables.list_sources(origins, outcomes),
+    )
+
+
+def _judge(
+    pixels: UInt8Array,
+    indices: IndexArray,
+    panel: Panel,
+    card: ModelCard,
+    degrade: Callable[[UInt8Array], UInt8Array],
+    name: str,
+) -> Outcome | None:
+    """What the panel says of the pictures at `indices`; None where no window fits any more."""
+    if min(degrade(pixels[indices[0]]).shape[:2]) < card.input.size:
+        return None
+    logits: list[FloatArray] = []
+    refusals: list[Reason | None] = []
+    # In batches, since a thousand degraded pictures more would not fit beside the first ones.
+    batches = range(0, len(indices), _PICTURES_A_BATCH)
+    for start in tqdm(batches, desc=name, unit="batch", disable=None, leave=False):
+        batch = indices[start : start + _PICTURES_A_BATCH]
+        degraded = np.stack([degrade(pixels[index]) for index in batch])
+        logits.append(panel.logits(degraded, batch))
+        if card.gates is None:
+            refusals += [None] * len(batch)
+        else:
+            refusals += [check_gates(picture, card.gates) for picture in degraded]
+    pooled = np.concatenate(logits)
+    calibration = card.calibration or Calibration(slope=1.0, intercept=0.0, n=0)
+    return Outcome(pooled, scores_of(pooled, calibration), tuple(refusals))
+
+
+def attack_photos(
+    photos: Photos,
+    panel: Panel,
+    detectors: Sequence[Detector],
+    card: ModelCard,
+    count: int,
+    *,
+    max_false_positive_rate: float = DEFAULT_MAX_FALSE_POSITIVE_RATE,
+    seed: int = 0,
+) -> tuple[AttackFigures, ...]:
+    """Attack the first window of about `count` pictures, drawn at random, half of each class.
+
+    `detectors` are the panel's, in torch. Raises FakescanError where a class has no picture.
+    """
+    generator = np.random.default_rng(seed)
+    chosen: list[int] = []
+    for kind in (Kind.AI, Kind.REAL):
+        own = [
+            index
+            for index, origin in enumerate(photos.origins)
+            if origin.kind == kind and panel.seats[index] >= 0
+        ]
+        if not own:
+            raise FakescanError(f"--attack: no {kind} picture is left to judge")
+        most = min(len(own), max(1, count // 2))
+        chosen += sorted(generator.choice(own, most, replace=False).tolist())
+    size = card.input.size
+    windows = []
+    for index in chosen:
+        picture = photos.pictures.pixels[index]
+        windows.append(cut_crops(picture, size, crop_positions(picture, size, WINDOWS)[:1])[0])
+    thresholds = pick_thresholds(card, max_false_positive_rate)
+    return measure_attacks(
+        detectors,
+        panel.seats[chosen],
+        np.stack(windows),
+        photos.pictures.labels[chosen],
+        card.calibration,
+        thresholds and thresholds[1],
+        seed,
+    )
+
+
+def _measure_baselines(
+    origins: Sequence[Origin], kinds: npt.NDArray[np.str_], is_original: BoolArray
+) -> tuple[Baseline, ...]:
+    def area(values: Sequence[int | None], mask: BoolArray) -> float | None:
+        known = mask & np.array([value is not None for value in values])
+        ai, real = known & (kinds == Kind.AI.value), known & (kinds == Kind.REAL.value)
+        if not ai.any() or not real.any():
+            return None
+        chosen = np.flatnonzero(ai | real)
+        found = area_under_curve(
+            np.array([float(values[index] or 0) for index in chosen.tolist()]),
+            ai[chosen].astype(np.uint8),
+        )
+        return max(found, 1 - found)
+
+    everything = np.ones(len(origins), dtype=np.bool_)
+    properties: dict[str, list[int | None]] = {
+        "file_size": [origin.file_size for origin in origins],
+        "picture_area": [origin.area for origin in origins],
+    }
+    return tuple(
+        Baseline(name, area(values, everything), area(values, is_original))
+        for name, values in properties.items()
+    )

@@ -1,0 +1,341 @@
+"""Robustness by source: every figure against one computed by hand, in small cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import CARD
+from PIL import Image
+
+from fakescan.model import Detector, build_photo
+from fakescan.records import FakescanError, Reason
+from fakescan.training.attacks import Method, attack_windows, measure_attacks
+from fakescan.training.data import Pictures
+from fakescan.training.evaluate import (
+    area_under_curve,
+    calibration_error,
+    true_positive_rate,
+)
+from fakescan.training.figures import Outcome, Tables
+from fakescan.training.folds import FOLDS, Folds
+from fakescan.training.judges import Judge, seat_by_fold, seat_one
+from fakescan.training.photos import Kind, Origin, Photos
+from fakescan.training.recompression import DEGRADATIONS
+from fakescan.training.resampling import (
+    balanced_calibration_error,
+    draw_weights,
+    estimate,
+    estimate_share,
+    weigh_area,
+    weigh_share,
+    weigh_true_positive_rate,
+)
+from fakescan.training.robustness import RobustnessReport, attack_photos, evaluate_photos
+from fakescan.weights import Architecture, Calibration, Domain, Gates, Input
+
+SIDE, WINDOW = 96, 48
+GATES = Gates(0.0, 0.0, 1e9, 1.0, 1.0)  # that refuse nothing
+PHOTO_CARD = replace(
+    CARD,
+    name="tiny",
+    architecture=Architecture("photo", {"channels": 8}),
+    input=Input(WINDOW, (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
+    domain=Domain(WINDOW, None, "pictures of tests"),
+)
+
+# Kind, generator, collection, brightness; the judge's logit is how far that is above 128.
+PICTURES = (
+    ("ai", "g1", "a1", 200),
+    ("ai", "g1", "a1", 180),
+    ("ai", "g2", "a2", 150),
+    ("ai", "g2", "a2", 110),
+    ("real", "", "r1", 60),
+    ("real", "", "r1", 70),
+    ("real", "", "r2", 120),
+    ("real", "", "r2", 80),
+    ("confounder", "", "c1", 250),
+    ("confounder", "", "c1", 20),
+)
+
+
+def make_photos() -> Photos:
+    noise = np.random.default_rng(0).integers(-20, 21, (len(PICTURES), SIDE, SIDE, 1))
+    levels = np.array([row[3] for row in PICTURES]).reshape(-1, 1, 1, 1)
+    pixels = np.repeat((levels + noise).clip(0, 255), 3, axis=3).astype(np.uint8)
+    labels = np.array([row[0] == "ai" for row in PICTURES], dtype=np.uint8)
+    origins = tuple(
+        Origin(
+            path=f"{number}.jpg",
+            kind=Kind(kind),
+            generator=generator,
+            collection=collection,
+            route="original q2 4:2:0" if number % 2 else "borrowed q2 4:2:0",
+            file_size=1000 + number,
+            area=1000 if kind == "ai" else 500 + number,
+        )
+        for number, (kind, generator, collection, _) in enumerate(PICTURES)
+    )
+    touches = np.zeros((len(PICTURES), FOLDS), dtype=np.bool_)
+    touches[np.arange(len(PICTURES)), np.arange(len(PICTURES)) % FOLDS] = True
+    touches[9] = True  # of several folds: validates nowhere
+    names = tuple(origin.path for origin in origins)
+    return Photos(Pictures(pixels, labels, names), origins, Folds(touches))
+
+
+def brightness(crops: np.ndarray) -> np.ndarray:
+    return ((crops.mean(axis=(1, 2, 3)) - 128) / 20).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def photos() -> Photos:
+    return make_photos()
+
+
+@pytest.fixture(scope="module")
+def report(photos: Photos) -> RobustnessReport:
+    panel = seat_one(Judge(brightness, WINDOW), len(PICTURES))
+    card = replace(PHOTO_CARD, gates=GATES)
+    return evaluate_photos(photos, panel, card, data="made", resamples=200)
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_degradations_are_deterministic_and_leave_a_picture(name: str) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    given = pixels.copy()
+    degraded = DEGRADATIONS[name](pixels)
+    assert degraded.dtype == np.uint8
+    assert degraded.shape[0] == degraded.shape[1] >= 128
+    assert (degraded == DEGRADATIONS[name](pixels)).all()
+    assert (pixels == given).all()
+    assert (name == "clean") == (
+        degraded.shape == pixels.shape and bool((degraded == pixels).all())
+    )
+
+
+def test_harder_jpeg_loses_more() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    pixels = np.array(Image.fromarray(noise).resize((128, 128)))
+    lost = [
+        np.abs(DEGRADATIONS[f"jpeg-{quality}"](pixels).astype(int) - pixels).mean()
+        for quality in (90, 70, 50, 40)
+    ]
+    assert lost == sorted(lost)
+    assert DEGRADATIONS["half-jpeg-75"](pixels).shape == (64, 64, 3)
+    assert DEGRADATIONS["screenshot"](pixels).shape == (102, 102, 3)
+
+
+def test_figures_by_hand(report: RobustnessReport) -> None:
+    clean = report.conditions[0]
+    assert clean.name == "clean"
+    assert report.n == {"ai": 4, "real": 4, "confounder": 2}
+    figures = clean.ungated
+    # 110 loses to 120 alone: 15 of 16 pairs are won.
+    assert figures.auc is not None
+    assert figures.auc.value == pytest.approx(15 / 16)
+    # Above 120 stand three of four.
+    assert figures.tpr_at_1_percent_fpr is not None
+    assert figures.tpr_at_1_percent_fpr.value == 0.75
+    # At 0.9 a logit of 2.2 is called AI: 200 and 180 are; at 0.2, one of -1.4: none of AI is real.
+    assert figures.ai_called_ai is not None
+    assert figures.ai_called_ai.value == 0.5
+    assert figures.balanced_accuracy is not None
+    assert figures.balanced_accuracy.value == 0.75
+    assert figures.real_called_ai is not None
+    assert figures.real_called_ai.value == 0
+    assert figures.real_called_ai.high > 0.4  # of four pictures
+    assert figures.ai_called_real is not None
+    assert figures.ai_called_real.value == 0
+    assert figures.confounders_called_ai is not None
+    assert figures.confounders_called_ai.value == 0.5
+    names = [condition.name for condition in report.conditions]
+    assert names == [*DEGRADATIONS, "all-alike-jpeg-85", "clean-original-jpeg-only"]
+    assert report.conditions[-1].ungated.n_ai == 2
+
+
+def test_intervals_contain_their_value(report: RobustnessReport) -> None:
+    for condition in report.conditions:
+        for figure in (condition.ungated.auc, condition.ungated.real_called_ai):
+            assert figure is not None
+            assert figure.low <= figure.value <= figure.high
+
+
+def test_sources_worst_first_and_confounders_last(report: RobustnessReport) -> None:
+    rows = {row.name: row for row in report.sources}
+    assert set(rows) == {"g1", "g2", "a1", "a2", "r1", "r2", "c1"}
+    assert rows["g1"].conditions["clean"].auc == 1
+    assert rows["g2"].conditions["clean"].auc == pytest.approx(7 / 8)
+    assert rows["r2"].conditions["clean"].auc == pytest.approx(7 / 8)
+    assert rows["g1"].conditions["clean"].called_ai == 1
+    assert rows["c1"].conditions["clean"].auc is None
+    assert rows["c1"].conditions["clean"].called_ai == 0.5
+    assert report.sources[-1].name == "c1"
+    areas = [row.conditions["clean"].auc for row in report.sources[:-1]]
+    assert areas == sorted(areas, key=float)
+    assert set(rows["g1"].conditions) == {"clean", "jpeg-70", "half-jpeg-75"}
+
+
+def test_baselines_tell_what_shows_no_pixel(report: RobustnessReport) -> None:
+    baselines = {one.name: one for one in report.baselines}
+    # All AI files are the smaller, all AI pictures the larger: in either direction told.
+    assert baselines["file_size"].auc == 1
+    assert baselines["picture_area"].auc == 1
+    assert baselines["picture_area"].auc_original_jpeg_only == 1
+
+
+def test_resampled_figures_agree_with_the_plain_ones_where_all_count_once() -> None:
+    generator = np.random.default_rng(2)
+    logits = generator.integers(0, 30, 700).astype(float)  # with ties
+    labels = (generator.random(700) < 0.4).astype(np.uint8)
+    logits += 8 * labels
+    ai, real = logits[labels == 1], logits[labels == 0]
+    ones = np.ones((1, len(ai))), np.ones((1, len(real)))
+    assert weigh_area(ai, real, *ones)[0] == pytest.approx(area_under_curve(logits, labels))
+    for rate in (0.01, 0.05, 0.3):
+        found = weigh_true_positive_rate(ai, real, *ones, rate)[0]
+        assert found == pytest.approx(true_positive_rate(logits, labels, rate))
+
+
+def test_a_weight_of_two_is_a_picture_counted_twice() -> None:
+    ai, real = np.array([1.0, 3.0]), np.array([0.0, 2.0, 3.0])
+    weights = np.array([[2.0, 1.0]]), np.array([[1.0, 0.0, 3.0]])
+    twice = np.array([1, 1, 3, 0, 3, 3, 3.0]), np.array([1, 1, 1, 0, 0, 0, 0], np.uint8)
+    assert weigh_area(ai, real, *weights)[0] == pytest.approx(area_under_curve(*twice))
+
+
+def test_balanced_calibration_error_is_the_plain_one_where_classes_are_even() -> None:
+    generator = np.random.default_rng(3)
+    ai, real = generator.random(300) ** 0.5, generator.random(300)
+    plain = calibration_error(np.concatenate([ai, real]), np.repeat(np.uint8([1, 0]), 300))
+    assert balanced_calibration_error(ai, real) == pytest.approx(plain)
+    # By hand: AI at 0.9 and real ones at 0.1, each a tenth off, whatever their number.
+    assert balanced_calibration_error(np.full(3, 0.9), np.full(50, 0.1)) == pytest.approx(0.1)
+    assert balanced_calibration_error(ai, real[:0]) is None
+
+
+def test_intervals_resample_sources_and_not_pictures() -> None:
+    sources = [f"s{number}" for number in range(10) for _ in range(50)]
+    chosen = np.array([source in {"s0", "s1"} for source in sources])
+    by_source = estimate(weigh_share(chosen, draw_weights(sources, ["ai"] * 500)))
+    by_picture = estimate(
+        weigh_share(chosen, draw_weights([str(n) for n in range(500)], ["ai"] * 500))
+    )
+    assert by_source is not None
+    assert by_picture is not None
+    assert by_source.value == by_picture.value == 0.2
+    assert by_source.high - by_source.low > 3 * (by_picture.high - by_picture.low)
+
+
+def test_resamples_take_whole_sources_within_their_class() -> None:
+    weights = draw_weights(["x", "x", "y", "x"], ["ai", "ai", "ai", "real"], resamples=50)
+    assert (weights[0] == 1).all()
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 0] + weights[:, 2] == 2).all()
+    assert (weights[:, 3] == 1).all()
+
+
+def test_a_share_of_nothing_has_an_interval_still() -> None:
+    weights = draw_weights(["x"] * 50 + ["y"] * 50, ["real"] * 100, resamples=50)
+    found = estimate_share(np.zeros(100, dtype=np.bool_), weights)
+    assert found is not None
+    # Wilson: z² / (n + z²).
+    assert (found.value, found.low) == (0, 0)
+    assert found.high == pytest.approx(3.8415 / 103.8415, rel=1e-4)
+    assert estimate_share(np.zeros(0, dtype=np.bool_), weights[:, :0]) is None
+
+
+def test_the_gate_takes_pictures_out_of_the_area_and_out_of_what_is_called() -> None:
+    kinds = np.array(["ai", "ai", "real", "real", "confounder"])
+    logits = np.array([3.0, -1.0, 0.0, 4.0, 5.0])
+    refusals = (None, Reason.TOO_DEGRADED, None, Reason.OUTSIDE_DOMAIN, Reason.OUTSIDE_DOMAIN)
+    outcome = Outcome(logits, 1 / (1 + np.exp(-logits)), refusals)
+    tables = Tables(kinds, np.ones((3, 5)), (0.3, 0.9), has_gate=True)
+    found = tables.tabulate("clean", outcome, np.ones(5, dtype=np.bool_))
+    off, on = found.ungated, found.gated
+    assert on is not None
+    values = [
+        [figure and figure.value for figure in (one.auc, one.real_called_ai, one.ai_called_real)]
+        for one in (off, on)
+    ]
+    assert values == [[0.25, 0.5, 0.5], [1.0, 0.0, 0.0]]
+    assert on.confounders_called_ai is not None
+    assert on.confounders_called_ai.value == 0
+    assert (on.n_ai, on.n_real) == (1, 1)
+    assert on.balanced_accuracy is not None
+    assert on.balanced_accuracy.value == 1
+    assert found.abstentions == {
+        "ai": {"outside_domain": 0.0, "too_degraded": 0.5},
+        "real": {"outside_domain": 0.5, "too_degraded": 0.0},
+        "confounder": {"outside_domain": 1.0, "too_degraded": 0.0},
+    }
+    ungated = replace(tables, has_gate=False).tabulate("clean", outcome, np.ones(5, dtype=np.bool_))
+    assert ungated.gated is ungated.abstentions is None
+
+
+def test_each_fold_is_judged_by_its_own_model(photos: Photos) -> None:
+    judges = tuple(
+        Judge(lambda crops, fold=fold: np.full(len(crops), fold, np.float32), WINDOW)
+        for fold in range(FOLDS)
+    )
+    panel = seat_by_fold(judges, photos.folds)
+    assert panel.seats.tolist() == [number % FOLDS for number in range(9)] + [-1]
+    order = np.array([8, 0, 4])
+    logits = panel.logits(photos.pictures.pixels[order], order)
+    assert logits.tolist() == [8 % FOLDS, 0, 4 % FOLDS]
+    report = evaluate_photos(photos, panel, PHOTO_CARD, resamples=20)
+    assert report.left_out == 1
+    assert report.out_of_fold
+    assert report.conditions[0].gated is None
+
+
+def test_what_leaves_no_window_is_said(photos: Photos) -> None:
+    card = replace(PHOTO_CARD, input=replace(PHOTO_CARD.input, size=64))
+    panel = seat_one(Judge(brightness, 64), len(PICTURES))
+    report = evaluate_photos(photos, panel, card, resamples=20)
+    assert report.too_small == ("half-jpeg-75",)
+    assert "half-jpeg-75" not in report.sources[0].conditions
+    card = replace(PHOTO_CARD, input=replace(PHOTO_CARD.input, size=128))
+    with pytest.raises(FakescanError, match="window of 128 px"):
+        evaluate_photos(photos, seat_one(Judge(brightness, 128), len(PICTURES)), card)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    torch.manual_seed(0)
+    return Detector(build_photo(channels=8), PHOTO_CARD.input).eval()
+
+
+@pytest.mark.parametrize("method", Method)
+def test_attacks_raise_the_loss_and_stay_near(
+    photos: Photos, detector: Detector, method: Method
+) -> None:
+    windows, labels = photos.pictures.pixels[:8, :WINDOW, :WINDOW], photos.pictures.labels[:8]
+    attacked = attack_windows(detector, windows, labels, method, 2)
+    assert np.abs(attacked.astype(int) - windows).max() == 2
+    assert attacked.dtype == np.uint8
+    with torch.no_grad():
+        before, after = (
+            detector(torch.from_numpy(np.ascontiguousarray(one))) for one in (windows, attacked)
+        )
+    signs = torch.from_numpy(labels).float() * 2 - 1
+    assert float(((after - before) * signs).mean()) < 0
+    again = attack_windows(detector, windows, labels, method, 2)
+    assert (attacked == again).all()
+
+
+def test_attacks_are_told_beside_what_was_before(photos: Photos, detector: Detector) -> None:
+    panel = seat_one(Judge(brightness, WINDOW), len(PICTURES))
+    rows = attack_photos(photos, panel, [detector], PHOTO_CARD, 4)
+    assert [(row.method, row.epsilon) for row in rows] == [
+        (None, 0),
+        *((method, epsilon) for method in Method for epsilon in (1, 2, 4)),
+    ]
+    assert {row.n for row in rows} == {4}
+    assert all(row.auc <= rows[0].auc for row in rows)
+    windows = photos.pictures.pixels[:4, :WINDOW, :WINDOW]
+    with pytest.raises(ValueError, match="both classes"):
+        measure_attacks(
+            [detector], np.zeros(4, int), windows, np.ones(4, np.uint8), Calibration(1, 0, 9), 0.9
+        )
