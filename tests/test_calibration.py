@@ -14,6 +14,7 @@ from fakescan.calibration import (
     pick_thresholds,
     probability,
     scores_of,
+    strictest_thresholds,
 )
 from fakescan.records import FakescanError
 from fakescan.weights import Calibration, Threshold, Thresholds
@@ -157,3 +158,18 @@ def test_real_is_never_said_of_what_is_likelier_ai() -> None:
         CARD.thresholds, real=Threshold(0.05, 0.69, 2481), ai=(Threshold(0.01, 0.93, 2500),)
     )
     assert pick_thresholds(replace(CARD, thresholds=sure), 0.01) == (0.5, 0.93)
+
+
+def test_the_strictest_of_several_tables_keeps_every_promise() -> None:
+    def table(half_percent: float | None, one_percent: float, real: float) -> Thresholds:
+        rows = [] if half_percent is None else [Threshold(0.005, half_percent, 900)]
+        rows.append(Threshold(0.01, one_percent, 900))
+        return Thresholds(ai=tuple(rows), real=Threshold(0.05, real, 500))
+
+    joined = strictest_thresholds([table(0.9, 0.7, 0.2), table(0.8, 0.75, 0.3)])
+    assert joined == table(0.9, 0.75, 0.2)
+    # A rate that one condition can't show is not promised in any.
+    assert strictest_thresholds([table(0.9, 0.7, 0.2), table(None, 0.6, 0.1)]) == table(
+        None, 0.7, 0.1
+    )
+    assert strictest_thresholds([table(0.9, 0.7, 0.2), None]) is None

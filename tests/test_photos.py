@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from fakescan.gates import PHOTO_GATES
-from fakescan.model import build_photo
+from fakescan.model import Statistics, build_photo
 from fakescan.records import FakescanError
 from fakescan.training import train
 from fakescan.training.crossfit import CONDITIONS, fold_weights
@@ -168,6 +168,39 @@ def test_network_stays_within_its_budget() -> None:
         assert network(torch.zeros(1, 3, 128, 128)).shape == (1,)
         assert operations <= 0.4e9
         assert network(torch.zeros(1, 3, 96, 200)).shape == (1,)
+
+
+def test_statistics_count_triples_of_neighbouring_differences() -> None:
+    statistics = Statistics()
+    flat = torch.full((1, 3, 64, 96), 77.0)
+    found = statistics(flat)
+    assert found.shape == (1, statistics.channels, 2, 3)
+    groups = found[0, : 6 * 39].reshape(6, 39, 2, 3)
+    # Nothing differs: one triple, of zeros, has all the frequency.
+    assert torch.equal(groups.amax(dim=1), torch.ones(6, 2, 3))
+    assert torch.equal(groups.sum(dim=1), torch.ones(6, 2, 3))
+    # In the transform only the mean is not nothing, and only of luma, the differences being none.
+    transform = found[0, 6 * 39 :].reshape(3, 64, 2, 3).exp() - 0.1
+    assert transform[0, 0].allclose(torch.tensor(77.0 * 8), rtol=1e-3)
+    assert transform[0, 1:].abs().max() < 1e-2
+    assert transform[1:].abs().max() < 1e-2
+
+
+def test_statistics_of_a_ramp_are_of_its_slope() -> None:
+    statistics = Statistics()
+    # Values rise by 3 a pixel along rows: by two steps of 3 between the neighbours of a pixel.
+    ramp = (3.0 * torch.arange(64)).clamp(max=250).repeat(1, 3, 64, 1)
+    luma = statistics(ramp)[0, :39, 0, 0] ** 2
+    # Along columns all is flat; the two directions count alike.
+    assert sorted(luma.tolist())[-2:] == pytest.approx([0.5, 0.5], abs=0.05)
+    assert luma.sum() == pytest.approx(1.0)
+
+
+def test_statistics_see_a_mirror_image_alike() -> None:
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (2, 3, 64, 64)).float()
+    mirrored = Statistics()(pixels.flip(3))[:, : 6 * 39].mean(dim=(2, 3))
+    assert mirrored.allclose(Statistics()(pixels)[:, : 6 * 39].mean(dim=(2, 3)), atol=0.05)
 
 
 def test_photo_trains_and_says_where_it_fails(folder: Path, tmp_path: Path) -> None:
