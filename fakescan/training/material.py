@@ -125,13 +125,24 @@ def photo_material(
         mirror=False,  # another window of the picture says more, at the same cost
         domain=Domain(window, None, "photographs and pictures from the web, at native resolution"),
         limits=(
+            _describe_sources(training),
+            "Its figures are of sources that the network judging them had not seen. New generators"
+            " may look real to it all the same.",
+            "Drawings, posters and documents are outside what it was trained to judge; where it"
+            " does not see that they are such, its score means nothing.",
             "Local edits of a real photograph are not found.",
-            "Drawings, posters and documents are outside what it was trained to judge.",
-            "Generators newer than its training pictures may look real to it.",
         ),
         left_out={"held_back": len(photos.pictures) - len(training.pictures)},
         gates=PHOTO_GATES,
         held_out=held_out or {},
+    )
+
+
+def _describe_sources(photos: Photos) -> str:
+    count = {kind: len({one.source for one in photos.origins if one.kind == kind}) for kind in Kind}
+    return (
+        f"Trained on {len(photos.origins):,} crops of pictures by {count[Kind.AI]} generators and"
+        f" from {count[Kind.REAL]} collections of photographs."
     )
 
 
