@@ -207,7 +207,7 @@ _OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
 
 
 def _media_type(source: Source, data: bytes) -> str | None:
-    media_type = sniff_media_type(data[:64])
+    media_type = sniff_media_type(data)
     if media_type != "image/tiff":
         return media_type
     if data[8:10] == b"CR":

@@ -164,7 +164,7 @@ class Scan(Iterator[Finding]):
             return self._decode(source, data, sha256, reserve)
         except MemoryError:
             # Of all that a file's reading takes, only pixels were asked for beforehand.
-            media_type = sniff_media_type(data[:64])
+            media_type = sniff_media_type(data)
             unread = Unreadable(source, Status.OUT_OF_MEMORY, sha256=sha256, media_type=media_type)
             return prepare(unread, self.cards, crops=self.options.crops)
 

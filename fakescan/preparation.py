@@ -140,7 +140,7 @@ class IsolatedPreparation:
         second = self._call(source, data, sha256, answer, reserve)
         if isinstance(second, Prepared):
             return second
-        unread = Unreadable(source, answer, sha256=sha256, media_type=sniff_media_type(data[:64]))
+        unread = Unreadable(source, answer, sha256=sha256, media_type=sniff_media_type(data))
         return prepare(unread, self._cards, crops=self._crops)
 
     def close(self) -> None:
@@ -192,7 +192,7 @@ def _prepare_bytes(
     if status is None:
         image = decode_image(source, data, sha256=sha256, max_pixels=max_pixels, reserve=reserve)
     else:
-        image = Unreadable(source, status, data, sha256, sniff_media_type(data[:64]))
+        image = Unreadable(source, status, data, sha256, sniff_media_type(data))
     return _pack(prepare(image, cards, crops=crops, watermarks=watermarks))
 
 

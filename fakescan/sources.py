@@ -12,7 +12,7 @@ from typing import BinaryIO, Self
 
 from fakescan.records import FakescanError, Source, Status
 
-HEAD_BYTES = 32
+HEAD_BYTES = 64
 """How much of a file `sniff_media_type` wants to see."""
 
 # Suffixes of formats that share TIFF's first bytes, so that only the name tells them apart.
@@ -56,8 +56,12 @@ _BRANDS = {  # ISO/IEC 23008-12 and the AV1 image format: major and compatible b
 }
 
 
-def sniff_media_type(head: bytes) -> str | None:
-    """Media type by the first `HEAD_BYTES` bytes of a file; None for what is no image."""
+def sniff_media_type(data: bytes) -> str | None:
+    """Media type by the first `HEAD_BYTES` bytes of a file, of which `data` may have more.
+
+    None for what is no image.
+    """
+    head = data[:HEAD_BYTES]
     for magic, media_type in _MAGIC:
         if head.startswith(magic):
             if media_type == "image/bmp" and not _looks_like_bmp(head):

@@ -108,10 +108,20 @@ def test_what_is_named_itself_may_be_hidden(folder: Path) -> None:
 # What counts as an image
 
 
+def test_a_brand_far_back_counts_alike_for_finding_and_for_decoding(folder: Path) -> None:
+    brands = b"mp42" * 9 + b"heic"
+    head = (16 + len(brands)).to_bytes(4, "big") + b"ftypisom\0\0\0\0" + brands
+    assert sniff_media_type(head + b"\0" * 1000) == "image/heic"
+    (folder / "no_suffix").write_bytes(head)
+    assert find(folder) == ["no_suffix"]
+    # What stands further back than the finder reads counts for nobody.
+    assert sniff_media_type(head[:16] + b"mp42" * 20 + b"heic") is None
+
+
 @pytest.mark.parametrize(("suffix", "media_type"), SUFFIXES.items())
 def test_an_image_is_known_by_its_first_bytes(folder: Path, suffix: str, media_type: str) -> None:
     data = plain(suffix=suffix)
-    assert sniff_media_type(data[:32]) == media_type
+    assert sniff_media_type(data) == media_type
     (folder / "no_suffix").write_bytes(data)
     (folder / "wrong.txt").write_bytes(data)
     assert find(folder) == ["no_suffix", "wrong.txt"]
