@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fakescan.backends import BackendName
+from fakescan.backends import BackendName, Precision
 from fakescan.cli.options import BackendOption, DeviceOption, JsonOption, PrecisionOption
-from fakescan.records import FakescanError, Split
+from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError, Split
 
 if TYPE_CHECKING:
     from fakescan.training.evaluate import Metrics
     from fakescan.training.faithfulness import Faithfulness
+    from fakescan.training.robustness import RobustnessReport
 
 
 def evaluate(
@@ -27,7 +28,11 @@ def evaluate(
         Split | None, typer.Option(help="By default test, where there is one.")
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw ROC, confusion and reliability into this PNG.")
+        Path | None,
+        typer.Option(
+            help="Draw ROC, confusion and reliability into this PNG; of photos degradations"
+            " and sources."
+        ),
     ] = None,
     sources_picture: Annotated[
         Path | None,
@@ -36,26 +41,90 @@ def evaluate(
     explain: Annotated[
         bool, typer.Option("--explain", help="Measure the overlays too: deletion and insertion.")
     ] = False,
+    out_of_fold: Annotated[
+        bool,
+        typer.Option(
+            "--out-of-fold",
+            help="photos: each picture by the network of its run that has not seen its source.",
+        ),
+    ] = False,
+    attack: Annotated[
+        int | None,
+        typer.Option(min=2, help="photos: attack this many too (FGSM, PGD), half of each class."),
+    ] = None,
+    max_fpr: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="photos: the rate of the card's threshold; 0.01 by default."
+        ),
+    ] = None,
     json_output: JsonOption = False,
     backend: BackendOption = BackendName.AUTO,
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
 ) -> None:
-    """Measure a model on labelled pictures."""
-    from fakescan.backends import load_backend
+    """Measure a model on labelled pictures; on photos with an index.csv, by source and degraded."""
     from fakescan.training.data import find_data
+
+    for target in (picture, sources_picture):
+        if target is not None and not target.parent.is_dir():
+            raise FakescanError(f"the picture {target}: there is no such folder; create it first")
+    path = find_data(data)
+    if is_photo_folder(path):
+        _refuse(
+            f"{path} holds photos by source, which have no splits or folders of classes",
+            {"--split": split, "--sources-picture": sources_picture, "--explain": explain},
+        )
+        report = _evaluate_photos(
+            model, path, out_of_fold, attack, max_fpr, backend, device, precision
+        )
+        _show_report(report, picture, json_output=json_output)
+        return
+    _refuse(
+        f"{path} has no index.csv, so it tells no sources",
+        {"--out-of-fold": out_of_fold, "--attack": attack, "--max-fpr": max_fpr},
+    )
+    _evaluate_split(
+        *(model, path, split, picture, sources_picture),
+        *(explain, json_output, backend, device, precision),
+    )
+
+
+def is_photo_folder(path: Path) -> bool:
+    """Whether `path` holds photo crops with their sources, as `train --arch photo` takes them."""
+    from fakescan.training.photos import INDEX
+
+    return (path / INDEX).is_file()
+
+
+def _refuse(why: str, options: dict[str, object]) -> None:
+    for name, value in options.items():
+        if value is not None and value is not False:
+            raise FakescanError(f"{name}: {why}; leave the option out")
+
+
+def _evaluate_split(
+    model: str,
+    path: Path,
+    split: Split | None,
+    picture: Path | None,
+    sources_picture: Path | None,
+    explain: bool,
+    json_output: bool,
+    backend: BackendName,
+    device: str,
+    precision: Precision | None,
+) -> None:
+    from fakescan.backends import load_backend
     from fakescan.training.evaluate import evaluate as run
     from fakescan.training.evaluate import read_split
     from fakescan.training.faithfulness import measure_faithfulness
     from fakescan.training.pictures import draw_evaluation, draw_sources
     from fakescan.weights import locate
 
-    for target in (picture, sources_picture):
-        if target is not None and not target.parent.is_dir():
-            raise FakescanError(f"the picture {target}: there is no such folder; create it first")
     weights = locate(model)
     loaded = load_backend(weights, backend=backend, device=device, precision=precision)
-    labelled = read_split(find_data(data), loaded.card.input.size, split)
+    labelled = read_split(path, loaded.card.input.size, split)
     evaluation = run(loaded, labelled)
     faithfulness = measure_faithfulness(weights, labelled.pictures) if explain else None
     if picture is not None:
@@ -71,6 +140,63 @@ def evaluate(
         print_metrics(title, evaluation.metrics)
         if faithfulness is not None:
             print_metrics("overlays of AI pictures: area under P(AI)", faithfulness)
+
+
+def _evaluate_photos(
+    model: str,
+    path: Path,
+    out_of_fold: bool,
+    attack: int | None,
+    max_fpr: float | None,
+    backend: BackendName,
+    device: str,
+    precision: Precision | None,
+) -> RobustnessReport:
+    from dataclasses import replace
+
+    from fakescan.calibration import pick_thresholds
+    from fakescan.training.judges import (
+        load_detectors,
+        load_fold_judges,
+        load_judge,
+        seat_by_fold,
+        seat_one,
+    )
+    from fakescan.training.photos import read_photos
+    from fakescan.training.robustness import attack_photos, evaluate_photos
+    from fakescan.weights import load_card, locate
+
+    weights = locate(model)
+    card = load_card(weights)
+    rate = DEFAULT_MAX_FALSE_POSITIVE_RATE if max_fpr is None else max_fpr
+    # A rate that the card can't promise is told before anything is read.
+    pick_thresholds(card, rate)
+    load = load_fold_judges if out_of_fold else load_judge
+    loaded = load(weights, backend=backend, device=device, precision=precision)
+    photos = read_photos(path)
+    if isinstance(loaded, tuple):
+        panel = seat_by_fold(loaded, photos.folds)
+    else:
+        panel = seat_one(loaded, len(photos.origins))
+    report = evaluate_photos(photos, panel, card, data=path.name, max_false_positive_rate=rate)
+    if attack is None:
+        return report
+    detectors = load_detectors(panel, device)
+    attacks = attack_photos(photos, panel, detectors, card, attack, max_false_positive_rate=rate)
+    return replace(report, attacks=attacks)
+
+
+def _show_report(report: RobustnessReport, picture: Path | None, *, json_output: bool) -> None:
+    if picture is not None:
+        from fakescan.training.robustness_picture import draw_robustness
+
+        draw_robustness(report, picture)
+    if json_output:
+        typer.echo(json.dumps(asdict(report), allow_nan=False))
+    else:
+        from fakescan.cli.robustness_tables import print_robustness
+
+        print_robustness(report)
 
 
 def print_metrics(title: str, metrics: Metrics | Faithfulness) -> None:

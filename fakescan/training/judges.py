@@ -12,6 +12,7 @@ import numpy as np
 from fakescan.backends import BackendName, Precision, load_backend
 from fakescan.model import Detector, build_detector, pick_device
 from fakescan.records import FakescanError
+from fakescan.training.crossfit import fold_weights
 from fakescan.training.evaluate import pooled_logits
 from fakescan.training.folds import FOLDS
 from fakescan.weights import load_card, load_tensors
@@ -106,7 +107,7 @@ def load_fold_judges(
 
     Raises FakescanError where one is missing, or looks through other windows.
     """
-    paths = [weights.parent / f"fold-{k}" / f"fold-{k}.safetensors" for k in range(FOLDS)]
+    paths = [fold_weights(weights.parent, fold) for fold in range(FOLDS)]
     for path in paths:
         if not path.is_file():
             raise FakescanError(

@@ -28,7 +28,7 @@ _STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
 }
 # Okabe & Ito's blue and vermilion: told apart by colour-blind readers, and in grey by lightness.
-_DARK, _LIGHT = "#0072B2", "#E69F00"
+DARK, LIGHT = "#0072B2", "#E69F00"
 
 
 def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
@@ -40,19 +40,19 @@ def draw_curves(rows: Sequence[dict[str, float]], path: Path) -> None:
         return
     epochs = [row["epoch"] for row in rows]
     is_validated = "validation_loss" in rows[0]
-    figure, axes = _figure(1 + is_validated, width=3.25 * (1 + is_validated), height=2.6)
+    figure, axes = make_figure(1 + is_validated, width=3.25 * (1 + is_validated), height=2.6)
     loss = axes[0]
-    _line(loss, epochs, [row["training_loss"] for row in rows], "training", _LIGHT, "--")
+    _line(loss, epochs, [row["training_loss"] for row in rows], "training", LIGHT, "--")
     loss.set(xlabel="epoch", ylabel="cross-entropy (nats)", title="Loss")
     if is_validated:
-        _line(loss, epochs, [row["validation_loss"] for row in rows], "validation", _DARK, "-")
+        _line(loss, epochs, [row["validation_loss"] for row in rows], "validation", DARK, "-")
         _draw_accuracy(axes[1], epochs, [100 * row["validation_accuracy"] for row in rows])
     loss.legend()
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
 def _draw_accuracy(axes: Axes, epochs: list[float], values: list[float]) -> None:
-    _line(axes, epochs, values, "validation", _DARK, "-")
+    _line(axes, epochs, values, "validation", DARK, "-")
     axes.annotate(
         f"{values[-1]:.2f} %",
         (epochs[-1], values[-1]),
@@ -65,7 +65,7 @@ def _draw_accuracy(axes: Axes, epochs: list[float], values: list[float]) -> None
 
 def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
     """ROC curve, confusion matrix and reliability diagram side by side, as a PNG."""
-    figure, (roc, confusion, calibration) = _figure(3, width=9, height=3)
+    figure, (roc, confusion, calibration) = make_figure(3, width=9, height=3)
     _draw_roc(roc, evaluation)
     _draw_confusion(confusion, evaluation)
     _draw_reliability(calibration, evaluation)
@@ -80,8 +80,8 @@ def draw_sources(evaluation: Evaluation, path: Path) -> bool:
     rows = evaluation.called_ai_by_source()
     if not rows:
         return False
-    figure, axes = _figure(1, width=6.5, height=0.7 + 0.22 * len(rows))
-    colors = [_DARK if is_ai else _LIGHT for _, is_ai, _, _ in rows]
+    figure, axes = make_figure(1, width=6.5, height=0.7 + 0.22 * len(rows))
+    colors = [DARK if is_ai else LIGHT for _, is_ai, _, _ in rows]
     # Hatching keeps the classes apart in print.
     axes.barh(
         [f"{source} (n = {count})" for source, _, _, count in rows],
@@ -102,7 +102,7 @@ def _draw_roc(axes: Axes, evaluation: Evaluation) -> None:
     false_positive, true_positive = roc_curve(evaluation.probabilities, evaluation.labels)
     floor = 1 / max(1, int((evaluation.labels == 0).sum()))
     # Where false accusations are rare is where it counts: the axis is logarithmic.
-    _line(axes, np.maximum(false_positive, floor), true_positive, "", _DARK, "-", marker="")
+    _line(axes, np.maximum(false_positive, floor), true_positive, "", DARK, "-", marker="")
     axes.set(xscale="log", xlim=(floor, 1), ylim=(0, 1.01), title="ROC")
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
     axes.text(0.95, 0.08, f"AUC {evaluation.metrics.auc:.4f}", ha="right", transform=axes.transAxes)
@@ -137,14 +137,15 @@ def _draw_confusion(axes: Axes, evaluation: Evaluation) -> None:
 def _draw_reliability(axes: Axes, evaluation: Evaluation) -> None:
     rows = reliability(evaluation.probabilities, evaluation.labels)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":")
-    _line(axes, [row[0] for row in rows], [row[1] for row in rows], "", _DARK, "-")
+    _line(axes, [row[0] for row in rows], [row[1] for row in rows], "", DARK, "-")
     error = evaluation.metrics.expected_calibration_error
     axes.text(0.95, 0.08, f"ECE {error:.4f}", ha="right", transform=axes.transAxes)
     axes.set(xlabel="probability of AI", ylabel="share that is AI", title="Reliability")
     axes.set(xlim=(0, 1), ylim=(0, 1))
 
 
-def _figure(columns: int, *, width: float, height: float) -> tuple[Figure, Any]:
+def make_figure(columns: int, *, width: float, height: float) -> tuple[Figure, Any]:
+    """A figure of `width` by `height` inches in the common style, and its axes side by side."""
     # The object interface, not pyplot: pyplot keeps figures and picks a window system.
     from matplotlib import rc_context
     from matplotlib.figure import Figure
