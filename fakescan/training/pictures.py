@@ -80,7 +80,7 @@ def draw_sources(evaluation: Evaluation, path: Path) -> bool:
     rows = evaluation.called_ai_by_source()
     if not rows:
         return False
-    figure, axes = make_figure(1, width=6.5, height=0.7 + 0.22 * len(rows))
+    figure, (axes,) = make_figure(1, width=6.5, height=0.7 + 0.22 * len(rows))
     colors = [DARK if is_ai else LIGHT for _, is_ai, _, _ in rows]
     # Hatching keeps the classes apart in print.
     axes.barh(
@@ -144,7 +144,7 @@ def _draw_reliability(axes: Axes, evaluation: Evaluation) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1))
 
 
-def make_figure(columns: int, *, width: float, height: float) -> tuple[Figure, Any]:
+def make_figure(columns: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of `width` by `height` inches in the common style, and its axes side by side."""
     # The object interface, not pyplot: pyplot keeps figures and picks a window system.
     from matplotlib import rc_context
@@ -152,7 +152,7 @@ def make_figure(columns: int, *, width: float, height: float) -> tuple[Figure, A
 
     with rc_context(_STYLE):
         figure = Figure(figsize=(width, height))
-        return figure, figure.subplots(1, columns)
+        return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
 def _line(
