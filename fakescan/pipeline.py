@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from fakescan import __version__
 from fakescan.backends import Backend, BackendName, Precision, load_backend
 from fakescan.images import compute_sha256, decode_image, read_bytes
+from fakescan.inference import group, measure_batch
 from fakescan.lookahead import read_ahead
 from fakescan.preparation import IsolatedPreparation, Prepared, prepare
 from fakescan.provenance import credential_reader, read_name, with_evidence
 from fakescan.records import (
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
     DEFAULT_MAX_PIXELS,
-    Crop,
     DecodedImage,
     Finding,
     Measurement,
-    ModelOutput,
     Source,
     Status,
     Unreadable,
@@ -35,9 +30,6 @@ from fakescan.sources import Shard, SourceFinder, decoding_hint, sniff_media_typ
 from fakescan.store import Store, real_path_bytes
 from fakescan.verdict import Policy
 from fakescan.weights import ModelCard, find_models, locate
-
-if TYPE_CHECKING:
-    from fakescan.records import UInt8Array
 
 _BATCHES_AHEAD = 3
 """How many batches' worth of files are read ahead: one measured, one waiting, one being read."""
@@ -269,101 +261,6 @@ def settings_key(detectors: Sequence[Backend], options: ScanOptions) -> str:
         "credentials": credential_reader(),
     }
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
-
-
-def measure_batch(
-    prepared: Sequence[Prepared], detectors: Sequence[Backend], batch_size: int
-) -> list[Measurement]:
-    """Show each item's crops to its detector, `batch_size` at a time, and pool their logits."""
-    measurements = [item.measurement for item in prepared]
-    for index, detector in enumerate(detectors):
-        waiting = [
-            (place, item)
-            for place, item in enumerate(prepared)
-            if item.crops is not None and item.detector == index
-        ]
-        if not waiting:
-            continue
-        crops = np.concatenate([item.crops for _, item in waiting if item.crops is not None])
-        remaining = iter(_measure_crops(detector, crops, batch_size))
-        for place, item in waiting:
-            own = list(itertools.islice(remaining, item.waiting_crops))
-            logits = [logit for logit in own if logit is not None]
-            if len(logits) < len(own):
-                measurements[place] = replace(
-                    item.measurement, status=Status.OUT_OF_MEMORY, abstention=None
-                )
-                continue
-            measurements[place] = replace(
-                item.measurement, output=_output(detector, item.positions, logits), abstention=None
-            )
-    return measurements
-
-
-def _measure_crops(detector: Backend, crops: UInt8Array, batch_size: int) -> list[float | None]:
-    """A logit for each crop, and None for one that alone does not fit into memory."""
-    logits: list[float | None] = []
-    while len(logits) < len(crops):
-        batch = crops[len(logits) : len(logits) + batch_size]
-        try:
-            logits += detector.logits(batch).tolist()
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(batch) == 1:
-                logits.append(None)
-            batch_size = max(1, len(batch) // 2)
-    return logits
-
-
-def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether a runtime failed for want of memory: its host's, or its device's.
-
-    torch.OutOfMemoryError is a RuntimeError, as are the errors of torch's allocator for CPUs and
-    of CUDA's libraries, which only their words tell apart.
-    """
-    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or any(word in str(error) for word in words)
-    )
-
-
-def _output(
-    detector: Backend, positions: tuple[tuple[int, int], ...], logits: list[float]
-) -> ModelOutput:
-    card = detector.card
-    return ModelOutput(
-        name=card.name,
-        version=card.version,
-        sha256=card.sha256,
-        backend=detector.name,
-        precision=detector.precision,
-        logit=sum(logits) / len(logits),
-        crops=tuple(
-            Crop(x, y, card.input.size, logit)
-            for (x, y), logit in zip(positions, logits, strict=True)
-        ),
-    )
-
-
-def group(prepared: Iterable[Prepared], batch_size: int) -> Iterator[list[Prepared]]:
-    """Items in order, in groups that hold about `batch_size` crops between them.
-
-    What waits for no detector goes on at once, unless something before it waits.
-    """
-    waiting: list[Prepared] = []
-    crops = 0
-    for item in prepared:
-        waiting.append(item)
-        crops += item.waiting_crops
-        # A long run of items without crops must not hold back the few with some for ever.
-        if crops == 0 or crops >= batch_size or len(waiting) >= 4 * batch_size:
-            yield waiting
-            waiting, crops = [], 0
-    if waiting:
-        yield waiting
 
 
 def describe_models(cards: Iterable[ModelCard]) -> tuple[dict[str, object], ...]:

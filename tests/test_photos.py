@@ -16,9 +16,9 @@ from fakescan.gates import PHOTO_GATES
 from fakescan.model import Statistics, build_photo
 from fakescan.records import FakescanError
 from fakescan.training import train
-from fakescan.training.crossfit import CONDITIONS, fold_weights
+from fakescan.training.crossfit import CONDITIONS
 from fakescan.training.evaluate import area_under_curve
-from fakescan.training.folds import FOLDS, assign_folds, find_components
+from fakescan.training.folds import FOLDS, assign_folds, find_components, fold_weights
 from fakescan.training.material import held_back
 from fakescan.training.options import TrainingOptions
 from fakescan.training.photos import Kind, Photos, describe_route, read_photos, weigh

@@ -20,6 +20,7 @@ from fakescan.benchmark.machine import describe_machine, list_versions
 from fakescan.benchmark.material import SIZES, make_model, make_pictures
 from fakescan.benchmark.processes import measure_peak_memory, time_scans
 from fakescan.images import decode_image, read_bytes
+from fakescan.inference import group, measure_batch
 from fakescan.lookahead import read_ahead
 from fakescan.pipeline import ScanOptions
 from fakescan.preparation import Prepared, prepare
@@ -220,8 +221,8 @@ def _decode_all(sources: Sequence[Source], options: ScanOptions) -> None:
 
 
 def _infer(sample: Sequence[Prepared], detectors: Sequence[Backend], options: ScanOptions) -> None:
-    for batch in pipeline.group(sample, options.batch_size):
-        pipeline.measure_batch(batch, detectors, options.batch_size)
+    for batch in group(sample, options.batch_size):
+        measure_batch(batch, detectors, options.batch_size)
 
 
 def _scan(paths: Sequence[str], options: ScanOptions) -> None:

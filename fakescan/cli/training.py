@@ -55,8 +55,20 @@ def train(
     filters: Annotated[int, typer.Option(min=1, help="cnn: filters a layer.")] = 32,
     layers: Annotated[int, typer.Option(min=1, max=4, help="cnn: convolutional layers.")] = 2,
     dense: Annotated[
-        list[int] | None, typer.Option(help="cnn: units of a dense layer; may be repeated.")
+        list[int] | None,
+        typer.Option(
+            min=0, help="cnn: units of a dense layer; may be repeated; 64 by default, 0 for none."
+        ),
     ] = None,
+    convolutions: Annotated[
+        int, typer.Option(min=1, max=4, help="cnn: convolutions before each pooling.")
+    ] = 1,
+    widen: Annotated[
+        bool, typer.Option("--widen", help="cnn: double the filters after each pooling.")
+    ] = False,
+    average: Annotated[
+        bool, typer.Option("--average", help="cnn: average over the picture before dense layers.")
+    ] = False,
     channels: Annotated[
         int, typer.Option(min=8, help="photo: channels of the first stage; 32 costs 0.4 GMAC.")
     ] = 16,
@@ -73,7 +85,14 @@ def train(
 
     choices: dict[str, Any] = {"stem_pool": stem_pool}
     if arch is ArchitectureName.CNN:
-        choices = {"filters": filters, "layers": layers, "dense": tuple(dense or (64,))}
+        choices = {
+            "filters": filters,
+            "layers": layers,
+            "dense": tuple(units for units in dense or (64,) if units),
+            "convolutions": convolutions,
+            "widen": widen,
+            "average": average,
+        }
     elif arch is ArchitectureName.PHOTO:
         choices = {"channels": channels}
     options = TrainingOptions(

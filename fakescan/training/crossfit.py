@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fakescan.backends import BackendName, load_backend
-from fakescan.gates import PHOTO_GATES, check_gates
+from fakescan.backends import BackendName
+from fakescan.gates import PHOTO_GATES
 from fakescan.model import pick_device
-from fakescan.training.evaluate import pooled_logits
-from fakescan.training.folds import FOLDS
+from fakescan.training.folds import FOLDS, fold_weights
+from fakescan.training.judges import load_judge, seat_by_fold
 from fakescan.training.loop import TrainingResult, train_on
 from fakescan.training.material import HeldOut, held_back, photo_material
 from fakescan.training.options import TrainingOptions
@@ -25,7 +25,7 @@ from fakescan.training.photos import Photos
 from fakescan.training.recompression import DEGRADATIONS
 
 CONDITIONS = ("clean", "jpeg-70", "half-jpeg-75")
-"""In each of these the thresholds keep their promise: as it came, and sent on once or twice."""
+"""In each of these that leaves room for a window the thresholds keep their promise."""
 
 
 def train_photo(photos: Photos, options: TrainingOptions) -> TrainingResult:
@@ -53,27 +53,21 @@ def train_photo(photos: Photos, options: TrainingOptions) -> TrainingResult:
     return train_on(photo_material(photos, options, device, held_out), options)
 
 
-def fold_weights(folder: Path, fold: int) -> Path:
-    """Where in a run's folder the network lies that has not seen `fold`."""
-    return folder / f"fold-{fold}" / f"fold-{fold}.safetensors"
-
-
 def judge_out_of_fold(photos: Photos, networks: list[Path], device: str) -> Mapping[str, HeldOut]:
     """By condition, logits of the pictures that folds hold back, by the networks of those folds.
 
     What the gates refuse a scan wouldn't judge either: it is left out, in each condition anew.
     """
-    backends = [load_backend(path, backend=BackendName.TORCH, device=device) for path in networks]
+    judges = [load_judge(path, backend=BackendName.TORCH, device=device) for path in networks]
+    panel = seat_by_fold(tuple(judges), photos.folds)
+    places = np.concatenate([held_back(photos, fold) for fold in range(FOLDS)])
+    labels = photos.pictures.labels[places]
     found = {}
-    for condition in CONDITIONS:
-        logits, labels = [], []
-        for fold, backend in enumerate(backends):
-            pictures = photos.pictures.take(held_back(photos, fold))
-            degraded = [DEGRADATIONS[condition](pixels) for pixels in pictures.pixels]
-            judged = [check_gates(pixels, PHOTO_GATES) is None for pixels in degraded]
-            pixels = np.stack([one for one, kept in zip(degraded, judged, strict=True) if kept])
-            logits.append(pooled_logits(backend.logits, pixels, backend.card.input.size))
-            labels.append(pictures.labels[judged])
-        name = f"out_of_fold_{condition}"
-        found[name] = HeldOut(np.concatenate(logits), np.concatenate(labels))
+    for name in CONDITIONS:
+        degrade = DEGRADATIONS[name]
+        judged = panel.judge(photos.pictures.pixels, places, degrade, PHOTO_GATES, name)
+        if judged is not None:
+            logits, refusals = judged
+            passed = np.array([reason is None for reason in refusals])
+            found[f"out_of_fold_{name}"] = HeldOut(logits[passed], labels[passed])
     return found

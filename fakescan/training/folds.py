@@ -79,6 +79,11 @@ def _read_list() -> tuple[dict[str, list[int]], dict[str, list[int]]]:
     return document["generators"], document["collections"]
 
 
+def fold_weights(folder: Path, fold: int) -> Path:
+    """Where in a run's folder the network lies that has not seen `fold`."""
+    return folder / f"fold-{fold}" / f"fold-{fold}.safetensors"
+
+
 def find_components(pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.int64]:
     """Number the connected components of (generator, collection) pairs; either may be empty."""
     parent: dict[tuple[str, str], tuple[str, str]] = {}

@@ -8,23 +8,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
 from fakescan.backends import BackendName, Precision, load_backend
+from fakescan.gates import check_gates
 from fakescan.model import Detector, build_detector, pick_device
 from fakescan.records import FakescanError
-from fakescan.training.crossfit import fold_weights
 from fakescan.training.evaluate import pooled_logits
-from fakescan.training.folds import FOLDS
+from fakescan.training.folds import FOLDS, fold_weights
 from fakescan.weights import load_card, load_tensors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from fakescan.records import UInt8Array
+    from fakescan.records import Reason, UInt8Array
     from fakescan.training.folds import Folds
+    from fakescan.weights import Gates
 
     FloatArray = npt.NDArray[np.float64]
     SeatArray = npt.NDArray[np.int64]
+
+_PICTURES_A_BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,35 @@ class Panel:
             own = seats == seat
             logits[own] = self.judges[seat].logits(pixels[own])
         return logits
+
+    def judge(
+        self,
+        pixels: UInt8Array,
+        indices: SeatArray,
+        degrade: Callable[[UInt8Array], UInt8Array],
+        gates: Gates | None,
+        name: str,
+    ) -> tuple[FloatArray, tuple[Reason | None, ...]] | None:
+        """Logits (M,) of the pictures at `indices` after `degrade`, and why `gates` refuse each.
+
+        Refused ones are judged all the same. None where no window fits any more. `name` is what
+        the progress bar shows.
+        """
+        if min(degrade(pixels[indices[0]]).shape[:2]) < self.judges[0].size:
+            return None
+        logits: list[FloatArray] = []
+        refusals: list[Reason | None] = []
+        # In batches, since a thousand degraded pictures more would not fit beside the first ones.
+        batches = range(0, len(indices), _PICTURES_A_BATCH)
+        for start in tqdm(batches, desc=name, unit="batch", disable=None, leave=False):
+            batch = indices[start : start + _PICTURES_A_BATCH]
+            degraded = np.stack([degrade(pixels[index]) for index in batch])
+            logits.append(self.logits(degraded, batch))
+            if gates is None:
+                refusals += [None] * len(batch)
+            else:
+                refusals += [check_gates(picture, gates) for picture in degraded]
+        return np.concatenate(logits), tuple(refusals)
 
 
 def seat_one(judge: Judge, count: int) -> Panel:

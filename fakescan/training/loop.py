@@ -308,7 +308,7 @@ class _Run:
             calibration=calibration,
             thresholds=thresholds,
             license="Apache-2.0",
-            training=self._training_record(),
+            training=self._training_record(max(len(one.labels) for one in held_out.values())),
             metrics={name: asdict(metrics) for name, metrics in figures.items()},
             limits=self.material.limits,
             gates=self.material.gates,
@@ -317,25 +317,19 @@ class _Run:
         draw_curves(self.progress.rows, self.folder / "curves.png")
         return TrainingResult(weights, figures)
 
-    def _training_record(self) -> dict[str, Any]:
+    def _training_record(self, validation_pictures: int) -> dict[str, Any]:
         options = asdict(replace(self.options, output=Path("runs"), resume=False))
         options = {
             key: str(value) if isinstance(value, Path) else value
             for key, value in options.items()
             if key not in {"architecture", "data"}
         }
-        validation = self.material.validation
-        calibrated_by = (
-            len(validation)
-            if validation is not None
-            else max(len(one.labels) for one in self.material.held_out.values())
-        )
         return {
             "program": f"fakescan {__version__}",
             "options": options,
             "data": self.material.name,
             "pictures": self.material.batches.count,
-            "validation_pictures": calibrated_by,
+            "validation_pictures": validation_pictures,
             "left_out": self.material.left_out,
             "steps": self.progress.step,
             "epochs": round(self.progress.step / self.material.batches.steps_per_epoch, 2),

@@ -5,15 +5,13 @@ Every picture is judged under every degradation, with the thresholds that its mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from fakescan.calibration import pick_thresholds, scores_of
-from fakescan.gates import check_gates
 from fakescan.images import crop_positions, cut_crops
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError
 from fakescan.training.attacks import AttackFigures, measure_attacks
@@ -21,17 +19,13 @@ from fakescan.training.evaluate import WINDOWS, area_under_curve
 from fakescan.training.figures import Condition, Outcome, SourceRow, Tables
 from fakescan.training.photos import Kind, Origin, Photos
 from fakescan.training.recompression import ALIKE, CLEAN, DEGRADATIONS, encode_alike
-from fakescan.training.resampling import (
-    RESAMPLES,
-    draw_weights,
-)
+from fakescan.training.resampling import RESAMPLES, draw_weights
 from fakescan.weights import Calibration, ModelCard
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fakescan.model import Detector
-    from fakescan.records import Reason, UInt8Array
     from fakescan.training.judges import Panel
 
     FloatArray = npt.NDArray[np.float64]
@@ -40,8 +34,6 @@ if TYPE_CHECKING:
 
 ORIGINAL = "clean-original-jpeg-only"
 """Clean, of pictures alone that came as JPEG and kept its coefficients: one codec for all."""
-
-_PICTURES_A_BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +95,16 @@ def evaluate_photos(
         thresholds,
         has_gate=card.gates is not None,
     )
+    calibration = card.calibration or Calibration(slope=1.0, intercept=0.0, n=0)
     outcomes: dict[str, Outcome] = {}
     too_small = []
     for name, degrade in {**DEGRADATIONS, ALIKE: encode_alike}.items():
-        outcome = _judge(photos.pictures.pixels, indices, panel, card, degrade, name)
-        if outcome is None:
+        judged = panel.judge(photos.pictures.pixels, indices, degrade, card.gates, name)
+        if judged is None:
             too_small.append(name)
         else:
-            outcomes[name] = outcome
+            logits, refusals = judged
+            outcomes[name] = Outcome(logits, scores_of(logits, calibration), refusals)
     if CLEAN not in outcomes:
         raise FakescanError(
             f"the crops are smaller than the model's window of {card.input.size} px"
@@ -135,34 +129,6 @@ def evaluate_photos(
         baselines=_measure_baselines(origins, kinds, is_original),
         sources=tables.list_sources(origins, outcomes),
     )
-
-
-def _judge(
-    pixels: UInt8Array,
-    indices: IndexArray,
-    panel: Panel,
-    card: ModelCard,
-    degrade: Callable[[UInt8Array], UInt8Array],
-    name: str,
-) -> Outcome | None:
-    """What the panel says of the pictures at `indices`; None where no window fits any more."""
-    if min(degrade(pixels[indices[0]]).shape[:2]) < card.input.size:
-        return None
-    logits: list[FloatArray] = []
-    refusals: list[Reason | None] = []
-    # In batches, since a thousand degraded pictures more would not fit beside the first ones.
-    batches = range(0, len(indices), _PICTURES_A_BATCH)
-    for start in tqdm(batches, desc=name, unit="batch", disable=None, leave=False):
-        batch = indices[start : start + _PICTURES_A_BATCH]
-        degraded = np.stack([degrade(pixels[index]) for index in batch])
-        logits.append(panel.logits(degraded, batch))
-        if card.gates is None:
-            refusals += [None] * len(batch)
-        else:
-            refusals += [check_gates(picture, card.gates) for picture in degraded]
-    pooled = np.concatenate(logits)
-    calibration = card.calibration or Calibration(slope=1.0, intercept=0.0, n=0)
-    return Outcome(pooled, scores_of(pooled, calibration), tuple(refusals))
 
 
 def attack_photos(

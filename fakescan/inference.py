@@ -1,0 +1,112 @@
+"""From crops to logits: batches for the detectors, and what they say of each picture."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fakescan.backends import Backend
+from fakescan.preparation import Prepared
+from fakescan.records import Crop, Measurement, ModelOutput, Status
+
+if TYPE_CHECKING:
+    from fakescan.records import UInt8Array
+
+
+def measure_batch(
+    prepared: Sequence[Prepared], detectors: Sequence[Backend], batch_size: int
+) -> list[Measurement]:
+    """Show each item's crops to its detector, `batch_size` at a time, and pool their logits."""
+    measurements = [item.measurement for item in prepared]
+    for index, detector in enumerate(detectors):
+        waiting = [
+            (place, item)
+            for place, item in enumerate(prepared)
+            if item.crops is not None and item.detector == index
+        ]
+        if not waiting:
+            continue
+        crops = np.concatenate([item.crops for _, item in waiting if item.crops is not None])
+        remaining = iter(_measure_crops(detector, crops, batch_size))
+        for place, item in waiting:
+            own = list(itertools.islice(remaining, item.waiting_crops))
+            logits = [logit for logit in own if logit is not None]
+            if len(logits) < len(own):
+                measurements[place] = replace(
+                    item.measurement, status=Status.OUT_OF_MEMORY, abstention=None
+                )
+                continue
+            measurements[place] = replace(
+                item.measurement, output=_output(detector, item.positions, logits), abstention=None
+            )
+    return measurements
+
+
+def _measure_crops(detector: Backend, crops: UInt8Array, batch_size: int) -> list[float | None]:
+    """A logit for each crop, and None for one that alone does not fit into memory."""
+    logits: list[float | None] = []
+    while len(logits) < len(crops):
+        batch = crops[len(logits) : len(logits) + batch_size]
+        try:
+            logits += detector.logits(batch).tolist()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                logits.append(None)
+            batch_size = max(1, len(batch) // 2)
+    return logits
+
+
+def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether a runtime failed for want of memory: its host's, or its device's.
+
+    torch.OutOfMemoryError is a RuntimeError, as are the errors of torch's allocator for CPUs and
+    of CUDA's libraries, which only their words tell apart.
+    """
+    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(word in str(error) for word in words)
+    )
+
+
+def _output(
+    detector: Backend, positions: tuple[tuple[int, int], ...], logits: list[float]
+) -> ModelOutput:
+    card = detector.card
+    return ModelOutput(
+        name=card.name,
+        version=card.version,
+        sha256=card.sha256,
+        backend=detector.name,
+        precision=detector.precision,
+        logit=sum(logits) / len(logits),
+        crops=tuple(
+            Crop(x, y, card.input.size, logit)
+            for (x, y), logit in zip(positions, logits, strict=True)
+        ),
+    )
+
+
+def group(prepared: Iterable[Prepared], batch_size: int) -> Iterator[list[Prepared]]:
+    """Items in order, in groups that hold about `batch_size` crops between them.
+
+    What waits for no detector goes on at once, unless something before it waits.
+    """
+    waiting: list[Prepared] = []
+    crops = 0
+    for item in prepared:
+        waiting.append(item)
+        crops += item.waiting_crops
+        # A long run of items without crops must not hold back the few with some for ever.
+        if crops == 0 or crops >= batch_size or len(waiting) >= 4 * batch_size:
+            yield waiting
+            waiting, crops = [], 0
+    if waiting:
+        yield waiting
