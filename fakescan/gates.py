@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fakescan.images import BRIGHTEST, DARKEST, SHARP_STEP
 from fakescan.records import Reason
 from fakescan.weights import Gates
 
@@ -41,11 +42,8 @@ _BLOCK = 8  # JPEG's
 # A tile is flat where at most a tenth of its pixels differ from a neighbour by more than rounding.
 _FLAT_STEP = 1
 _LEAST_TEXTURE = 0.1
-_DARKEST, _BRIGHTEST = 3, 252
 _MOST_CLIPPED = 0.9
 
-# Levels between neighbours. Outlines and type make sharper steps, lenses seldom do.
-_SHARP_STEP = 40
 _TONES = 64
 _PAPER_TONES = 8
 _PAPER_SHARP_SHARE = 0.01
@@ -111,7 +109,7 @@ def measure_gates(pixels: UInt8Array) -> GateMeasures:
     luma = _luma_tiles(pixels)
     across, down = np.abs(np.diff(luma, axis=2)), np.abs(np.diff(luma, axis=1))
     step = np.maximum(across[:, :-1], down[:, :, :-1])
-    sharp = (step > _SHARP_STEP).mean(axis=(1, 2))
+    sharp = (step > SHARP_STEP).mean(axis=(1, 2))
     tones = _count_tones(luma)
     two_tones = np.partition(tones, -2, axis=1)[:, -2:].sum(axis=1)
     drawn = (two_tones > _DRAWN_TWO_TONES) & (sharp > _DRAWN_SHARP_SHARE)
@@ -151,7 +149,7 @@ def _tile_starts(length: int) -> list[int]:
 
 def _textured_share(luma: Int16Array, step: Int16Array) -> float:
     textured = (step > _FLAT_STEP).mean(axis=(1, 2)) > _LEAST_TEXTURE
-    clipped = ((luma < _DARKEST) | (luma > _BRIGHTEST)).mean(axis=(1, 2)) >= _MOST_CLIPPED
+    clipped = ((luma < DARKEST) | (luma > BRIGHTEST)).mean(axis=(1, 2)) >= _MOST_CLIPPED
     return float((textured & ~clipped).mean())
 
 

@@ -318,10 +318,16 @@ _PITCH = 16
 _PLACES_A_SIDE = 4
 # Sampled at 32 by 32 points, a share is known to within 2 % (its standard error).
 _POINTS_A_SIDE = 32
-# Rounding alone makes neighbours differ by one level. Steps beyond 40 are type and outlines: in
-# half of the photographs' crops under 3 % of pixels stand at one (benchmarks/LOG.md, on gates).
-_LEAST_STEP, _SHARP_STEP = 2, 40
-_DARKEST, _BRIGHTEST = 3, 252
+_LEAST_STEP = 2  # rounding alone makes neighbours differ by one level
+
+SHARP_STEP = 40
+"""Levels between neighbours beyond which they are type and outlines.
+
+In half of the photographs' crops under 3 % of pixels stand at one (benchmarks/LOG.md, on gates).
+"""
+
+DARKEST, BRIGHTEST = 3, 252
+"""Levels outside of which a sensor, or a white sheet, has nothing left to tell."""
 
 
 def _regions(width: int, height: int, size: int, count: int) -> tuple[int, int]:
@@ -373,8 +379,8 @@ def _most_textured(pixels: UInt8Array, size: int, xs: list[int], ys: list[int]) 
         for down, across in ((0, 0), (0, 1), (1, 0))
     )
     step = np.maximum(np.abs(right - here), np.abs(below - here))
-    textured = (step >= _LEAST_STEP) & (step <= _SHARP_STEP)
-    textured &= (here >= _DARKEST) & (here <= _BRIGHTEST)
+    textured = (step >= _LEAST_STEP) & (step <= SHARP_STEP)
+    textured &= (here >= DARKEST) & (here <= BRIGHTEST)
     shares = textured.reshape(len(ys), len(points), len(xs), len(points)).sum(axis=(1, 3))
     row, column = divmod(int(shares.argmax()), len(xs))
     return xs[column], ys[row]

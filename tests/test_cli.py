@@ -589,6 +589,17 @@ def test_an_interrupted_scan_says_so(many: Path, tmp_path: Path, spawn: Spawn) -
     assert not report.exists()
 
 
+def test_an_interruption_after_the_last_word_changes_nothing() -> None:
+    script = (
+        "import os, signal; from fakescan.cli import main\n"
+        "try: main()\n"
+        "finally: os.kill(os.getpid(), signal.SIGINT)"
+    )
+    command = [sys.executable, "-c", script, "--version"]
+    ended = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 @pytest.mark.slow
 def test_a_scan_can_be_interrupted_at_any_moment_once_begun(many: Path) -> None:
     script = (

@@ -203,17 +203,19 @@ def test_statistics_see_a_mirror_image_alike() -> None:
     assert mirrored.allclose(Statistics()(pixels)[:, : 6 * 39].mean(dim=(2, 3)), atol=0.05)
 
 
-def test_photo_trains_and_says_where_it_fails(folder: Path, tmp_path: Path) -> None:
-    options = TrainingOptions(
+def make_options(data: Path, output: Path) -> TrainingOptions:
+    return TrainingOptions(
         architecture=Architecture("photo", {"channels": 8}),
-        data=folder,
-        output=tmp_path,
-        size=96,
-        max_minutes=0.02,
+        data=data,
+        output=output,
+        size=64,
+        max_minutes=0.04,
         batch_size=16,
-        fold=2,
     )
-    result = train(options)
+
+
+def test_photo_trains_and_says_where_it_fails(folder: Path, tmp_path: Path) -> None:
+    result = train(replace(make_options(folder, tmp_path), size=96, max_minutes=0.02, fold=2))
     card = json.loads(result.weights.with_suffix(".json").read_text())
     assert card["input"]["size"] == 96
     assert card["domain"]["minimum_side"] == 96
@@ -226,14 +228,7 @@ def test_photo_trains_and_says_where_it_fails(folder: Path, tmp_path: Path) -> N
 def test_photo_is_calibrated_by_networks_that_have_not_seen_what_they_judge(
     folder: Path, tmp_path: Path
 ) -> None:
-    options = TrainingOptions(
-        architecture=Architecture("photo", {"channels": 8}),
-        data=folder,
-        output=tmp_path,
-        size=64,
-        max_minutes=0.04,
-        batch_size=16,
-    )
+    options = make_options(folder, tmp_path)
     result = train(options)
     assert result.weights == tmp_path / "photo" / "photo.safetensors"
     card = read_card(result.weights.with_suffix(".json"))

@@ -72,7 +72,6 @@ def make_photos() -> Photos:
     labels = np.array([row[0] == "ai" for row in PICTURES], dtype=np.uint8)
     origins = tuple(
         Origin(
-            path=f"{number}.jpg",
             kind=Kind(kind),
             generator=generator,
             collection=collection,
@@ -85,7 +84,7 @@ def make_photos() -> Photos:
     touches = np.zeros((len(PICTURES), FOLDS), dtype=np.bool_)
     touches[np.arange(len(PICTURES)), np.arange(len(PICTURES)) % FOLDS] = True
     touches[9] = True  # of several folds: validates nowhere
-    names = tuple(origin.path for origin in origins)
+    names = tuple(f"{number}.jpg" for number in range(len(PICTURES)))
     return Photos(Pictures(pixels, labels, names), origins, Folds(touches))
 
 

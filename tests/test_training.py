@@ -54,7 +54,7 @@ from fakescan.training.evaluate import (
     true_positive_rate,
 )
 from fakescan.training.options import TrainingOptions
-from fakescan.training.pictures import draw_sources
+from fakescan.training.pictures import draw_curves, draw_sources
 from fakescan.weights import Architecture, Calibration, load_card, load_tensors
 
 REAL, FAKE = 0, 1
@@ -829,4 +829,15 @@ def test_sources_are_the_folders_below_the_classes(tmp_path: Path) -> None:
     assert draw_sources(evaluation, tmp_path / "sources.png")
     assert Image.open(tmp_path / "sources.png").width > 1000
     assert not draw_sources(replace(evaluation, sources=(None,) * 5), tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_curves_are_drawn_with_validation_and_without(tmp_path: Path) -> None:
+    rows = [{"epoch": epoch, "training_loss": 0.7 / epoch} for epoch in (1.0, 2.0)]
+    draw_curves(rows, tmp_path / "loss.png")
+    validated = [{**row, "validation_loss": 0.6, "validation_accuracy": 0.7} for row in rows]
+    draw_curves(validated, tmp_path / "both.png")
+    draw_curves([], tmp_path / "none.png")
+    with Image.open(tmp_path / "loss.png") as loss, Image.open(tmp_path / "both.png") as both:
+        assert both.width == 2 * loss.width
     assert not (tmp_path / "none.png").exists()

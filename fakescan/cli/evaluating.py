@@ -156,8 +156,8 @@ def _evaluate_photos(
 
     from fakescan.calibration import pick_thresholds
     from fakescan.training.judges import (
+        find_fold_networks,
         load_detectors,
-        load_fold_judges,
         load_judge,
         seat_by_fold,
         seat_one,
@@ -171,13 +171,16 @@ def _evaluate_photos(
     rate = DEFAULT_MAX_FALSE_POSITIVE_RATE if max_fpr is None else max_fpr
     # A rate that the card can't promise is told before anything is read.
     pick_thresholds(card, rate)
-    load = load_fold_judges if out_of_fold else load_judge
-    loaded = load(weights, backend=backend, device=device, precision=precision)
+    networks = find_fold_networks(weights) if out_of_fold else [weights]
+    judges = tuple(
+        load_judge(network, backend=backend, device=device, precision=precision)
+        for network in networks
+    )
     photos = read_photos(path)
-    if isinstance(loaded, tuple):
-        panel = seat_by_fold(loaded, photos.folds)
+    if out_of_fold:
+        panel = seat_by_fold(judges, photos.folds)
     else:
-        panel = seat_one(loaded, len(photos.origins))
+        panel = seat_one(judges[0], len(photos.origins))
     report = evaluate_photos(photos, panel, card, data=path.name, max_false_positive_rate=rate)
     if attack is None:
         return report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,48 +44,41 @@ def _table(title: str, names: list[str], text_columns: int = 1) -> Table:
 
 
 def _ranking_table(report: RobustnessReport) -> Table:
-    table = _table(
+    return _figures_table(
+        report,
         "telling AI from real, whatever the threshold",
-        ["condition", "gate", "AUC", "TPR at 1 % FPR", "TPR at 5 % FPR", "ECE"],
-        text_columns=2,
+        {
+            "AUC": lambda figures: _show_estimate(figures.auc),
+            "TPR at 1 % FPR": lambda figures: _show_estimate(figures.tpr_at_1_percent_fpr),
+            "TPR at 5 % FPR": lambda figures: _show_estimate(figures.tpr_at_5_percent_fpr),
+            "ECE": lambda figures: _show(figures.expected_calibration_error),
+        },
     )
-    for name, gate, figures in _list_figures(report):
-        table.add_row(
-            *(name, gate),
-            _show_estimate(figures.auc),
-            _show_estimate(figures.tpr_at_1_percent_fpr),
-            _show_estimate(figures.tpr_at_5_percent_fpr),
-            _show(figures.expected_calibration_error),
-        )
-    return table
 
 
 def _calls_table(report: RobustnessReport) -> Table:
-    table = _table(
+    return _figures_table(
+        report,
         "at the model's thresholds",
-        [
-            *("condition", "gate", "balanced accuracy", "real called ai"),
-            *("AI called ai", "AI called real", "confounders called ai"),
-        ],
-        text_columns=2,
+        {
+            "balanced accuracy": lambda figures: _show_estimate(figures.balanced_accuracy),
+            "real called ai": lambda figures: _show_estimate(figures.real_called_ai),
+            "AI called ai": lambda figures: _show_estimate(figures.ai_called_ai),
+            "AI called real": lambda figures: _show_estimate(figures.ai_called_real),
+            "confounders called ai": lambda figures: _show_estimate(figures.confounders_called_ai),
+        },
     )
-    for name, gate, figures in _list_figures(report):
-        table.add_row(
-            *(name, gate),
-            _show_estimate(figures.balanced_accuracy),
-            _show_estimate(figures.real_called_ai),
-            _show_estimate(figures.ai_called_ai),
-            _show_estimate(figures.ai_called_real),
-            _show_estimate(figures.confounders_called_ai),
-        )
-    return table
 
 
-def _list_figures(report: RobustnessReport) -> Iterator[tuple[str, str, Figures]]:
+def _figures_table(
+    report: RobustnessReport, title: str, columns: Mapping[str, Callable[[Figures], str]]
+) -> Table:
+    table = _table(title, ["condition", "gate", *columns], text_columns=2)
     for condition in report.conditions:
-        yield condition.name, "off", condition.ungated
-        if condition.gated is not None:
-            yield "", "on", condition.gated
+        gated = [("", "on", condition.gated)] if condition.gated is not None else []
+        for name, gate, figures in [(condition.name, "off", condition.ungated), *gated]:
+            table.add_row(name, gate, *(show(figures) for show in columns.values()))
+    return table
 
 
 def _remarks(report: RobustnessReport) -> list[str]:

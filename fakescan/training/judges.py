@@ -129,14 +129,8 @@ def load_detectors(panel: Panel, device: str = "auto") -> tuple[Detector, ...]:
     return tuple(detectors)
 
 
-def load_fold_judges(
-    weights: Path,
-    *,
-    backend: BackendName = BackendName.AUTO,
-    device: str = "auto",
-    precision: Precision | None = None,
-) -> tuple[Judge, ...]:
-    """The folds' models of the run that made `weights`: fold-K/fold-K.safetensors beside it.
+def find_fold_networks(weights: Path) -> list[Path]:
+    """The folds' weights of the run that made `weights`: fold-K/fold-K.safetensors beside it.
 
     Raises FakescanError where one is missing, or looks through other windows.
     """
@@ -147,9 +141,6 @@ def load_fold_judges(
                 f"--out-of-fold: {path} is missing; name the weights in the folder of their run,"
                 f" beside its folds 0 to {FOLDS - 1}"
             )
-    judges = tuple(
-        load_judge(path, backend=backend, device=device, precision=precision) for path in paths
-    )
-    if len({judge.size for judge in judges}) > 1:
+    if len({load_card(path).input.size for path in paths}) > 1:
         raise FakescanError(f"--out-of-fold: the folds beside {weights} are of several runs")
-    return judges
+    return paths

@@ -52,7 +52,6 @@ _QUALITY_BINS = (60, 80, 92)
 class Origin:
     """Where a crop comes from. `area` is the whole picture's in pixels, `route` its codecs'."""
 
-    path: str
     kind: Kind
     generator: str
     collection: str
@@ -129,7 +128,6 @@ def _read_crop(folder: Path, row: dict[str, str], kind: Kind) -> tuple[UInt8Arra
         raise FakescanError(f"{path}: not a square picture that can be read")
     sides = (row.get("source_width") or "", row.get("source_height") or "")
     origin = Origin(
-        path=row["path"],
         kind=kind,
         generator=row["generator"],
         collection=row["collection"],
