@@ -254,9 +254,15 @@ def save_model(folder: Path, card: ModelCard, tensors: Mapping[str, Tensor]) -> 
     # Not save_file, which lets nobody else read what it writes.
     unfinished.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
     unfinished.replace(weights)
-    card = dataclasses.replace(card, sha256=file_sha256(weights))
-    weights.with_suffix(".json").write_text(card.to_json(), "utf-8")
+    save_card(weights, dataclasses.replace(card, sha256=file_sha256(weights)))
     return weights
+
+
+def save_card(weights: Path, card: ModelCard) -> None:
+    """Write `card` beside `weights`, whole or not at all."""
+    unfinished = weights.with_suffix(".json.tmp")
+    unfinished.write_text(card.to_json(), "utf-8")
+    unfinished.replace(weights.with_suffix(".json"))
 
 
 def file_sha256(path: Path) -> str:

@@ -101,7 +101,8 @@ def test_both_networks_give_the_same_logit(tmp_path: Path) -> None:
     from fakescan.backends import BackendName, load_backend
     from fakescan.weights import load_tensors
 
-    weights = make_model(tmp_path, BackendName.TORCH)
+    windows = np.zeros((1, 224, 224, 3), np.uint8)
+    weights = make_model(tmp_path, BackendName.TORCH, None, windows)
     ours = load_backend(weights, backend=BackendName.TORCH, device="cpu")
     config = transformers.ResNetConfig(num_labels=2)
     theirs = transformers.ResNetForImageClassification(config).eval()

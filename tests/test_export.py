@@ -115,6 +115,3 @@ def test_export_on_the_command_line(tmp_path: Path) -> None:
     assert (outcome.code, outcome.stderr) == (0, "")
     assert outcome.stdout.startswith(f"{output}: logits within ")
     onnx.checker.check_model(output)
-    outcome = run("export", "--model", weights, "--precision", "int8")
-    assert outcome.code == 2
-    assert outcome.stderr == "fakescan: --precision int8: graphs are made in fp32 and fp16\n"

@@ -90,16 +90,18 @@ def check_precision(card: ModelCard, precision: Precision) -> None:
     """Refuse bf16 and int8 unless the card records that they change next to no verdict.
 
     The record is `metrics.verdicts_changed.PRECISION`: the share of validation pictures judged
-    otherwise than in fp32. Raises FakescanError where it is missing or too large.
+    otherwise than in fp32. A model without thresholds gives no verdicts that could change. Raises
+    FakescanError where the record is missing or too large.
     """
-    if precision not in {Precision.BF16, Precision.INT8}:
+    if precision not in {Precision.BF16, Precision.INT8} or card.thresholds is None:
         return
     records = card.metrics.get("verdicts_changed")
     changed = records.get(precision.value) if isinstance(records, Mapping) else None
     if not isinstance(changed, int | float):
         raise FakescanError(
             f"--precision {precision}: nobody has measured how many verdicts of model"
-            f" {card.name} it changes; leave the option out"
+            f" {card.name} it changes; leave the option out, or measure:"
+            f" fakescan export --precision {precision} --data PICTURES"
         )
     if not changed <= MOST_VERDICTS_CHANGED:
         raise FakescanError(

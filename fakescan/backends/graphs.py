@@ -63,12 +63,17 @@ def require_graph(weights: Path, card: ModelCard, precision: Precision) -> Path:
     """As `find_graph`, but made on first use and kept in the cache.
 
     Raises FakescanError where a graph lies beside the weights that was made from others, or where
-    it can't be made.
+    it can't be made: one in int8 needs pictures.
     """
     found = find_graph(weights, card, precision)
     if found is not None:
         return found
     beside = graph_path(weights, precision)
+    if precision == Precision.INT8:
+        raise FakescanError(
+            f"{beside} is missing, or was made from other weights; make it:"
+            f" fakescan export --model {weights} --precision int8 --data PICTURES"
+        )
     if beside.is_file():
         recorded = read_metadata(beside).get(_WEIGHTS_KEY)
         of = f"weights {recorded[:12]}…" if recorded and recorded != card.sha256 else "another card"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class OnnxBackend:
     """A graph in ONNX Runtime (`onnx`) or OpenVINO (`openvino`), on all cores, in fp32.
 
-    OpenVINO also computes bf16, where the card allows it.
+    Where the card allows it they also compute int8, from a graph of its own, and OpenVINO bf16.
     """
 
     device = "cpu"
@@ -42,7 +42,7 @@ class OnnxBackend:
                 f"--device {device}: the {runtime} backend runs on the CPU;"
                 " GPUs are for --backend tensorrt or torch"
             )
-        offered = {Precision.FP32}
+        offered = {Precision.FP32, Precision.INT8}
         if runtime == BackendName.OPENVINO:
             offered.add(Precision.BF16)
         self._card = load_card(weights)
@@ -52,8 +52,10 @@ class OnnxBackend:
                 f"--precision {precision}: the {runtime} backend computes"
                 f" {' or '.join(sorted(offered))}"
             )
-        open_graph = _open_openvino if runtime == BackendName.OPENVINO else _open_onnxruntime
-        self._run = open_graph(require_graph(weights, self._card, Precision.FP32), self._precision)
+        open_graph = open_openvino if runtime == BackendName.OPENVINO else open_onnxruntime
+        # OpenVINO rounds to bf16 by itself; int8 needs ranges, which a graph of its own holds.
+        stored = Precision.FP32 if self._precision == Precision.BF16 else self._precision
+        self._run = open_graph(require_graph(weights, self._card, stored), self._precision)
 
     @property
     def card(self) -> ModelCard:
@@ -62,7 +64,7 @@ class OnnxBackend:
 
     @property
     def precision(self) -> str:
-        """`fp32` or `bf16`."""
+        """`fp32`, `int8` or `bf16`."""
         return self._precision.value
 
     def logits(self, crops: UInt8Array) -> npt.NDArray[np.float32]:
@@ -70,7 +72,8 @@ class OnnxBackend:
         return self._run(crops)
 
 
-def _open_onnxruntime(graph: Path, precision: Precision) -> Run:
+def open_onnxruntime(graph: Path, precision: Precision = Precision.FP32) -> Run:
+    """The graph in ONNX Runtime, in whatever precision it stands; FakescanError for a bad one."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
@@ -98,7 +101,8 @@ def _open_onnxruntime(graph: Path, precision: Precision) -> Run:
     return run
 
 
-def _open_openvino(graph: Path, precision: Precision) -> Run:
+def open_openvino(graph: Path, precision: Precision = Precision.FP32) -> Run:
+    """The graph in OpenVINO, rounded to bf16 where asked; FakescanError for a bad one."""
     import openvino
 
     hint = openvino.Type.bf16 if precision == Precision.BF16 else openvino.Type.f32

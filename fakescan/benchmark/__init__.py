@@ -11,15 +11,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fakescan import pipeline
 from fakescan.backends import Backend, BackendName, Precision
 from fakescan.benchmark.hugging_face import load_classifier
 from fakescan.benchmark.machine import describe_machine, list_versions
-from fakescan.benchmark.material import SIZES, make_model, make_pictures
+from fakescan.benchmark.material import RESNET_INPUT, SIZES, make_model, make_pictures
 from fakescan.benchmark.processes import measure_peak_memory, time_scans
-from fakescan.images import decode_image, read_bytes
+from fakescan.images import crop_positions, cut_crops, decode_image, read_bytes
 from fakescan.inference import group, measure_batch
 from fakescan.lookahead import read_ahead
 from fakescan.pipeline import ScanOptions
@@ -27,8 +29,14 @@ from fakescan.preparation import Prepared, prepare
 from fakescan.records import DecodedImage, FakescanError, Source
 from fakescan.sources import SourceFinder
 
+if TYPE_CHECKING:
+    from fakescan.records import UInt8Array
+
 _SAMPLE = 64
 """Pictures whose windows are kept in memory for the network alone."""
+
+_RANGE_PICTURES = 16
+"""Pictures of which the ranges of a random network's int8 come: it has no verdicts to keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +125,16 @@ def _choose_model(options: BenchOptions, sources: Sequence[Source], folder: Path
         image = _decode(sources[0])
         if any(card.domain.refuse(image.width, image.height) is None for card in cards):
             return scan_options
-    weights = make_model(folder / "models", options.backend)
+    windows = np.concatenate([_window(_decode(source)) for source in sources[:_RANGE_PICTURES]])
+    weights = make_model(folder / "models", options.backend, options.precision, windows)
     return dataclasses.replace(scan_options, models=(str(weights),))
+
+
+def _window(image: DecodedImage) -> UInt8Array:
+    size = RESNET_INPUT.size
+    if min(image.width, image.height) < size:
+        raise FakescanError(f"{image.source.path}: bench needs pictures of {size} px and more")
+    return cut_crops(image.pixels, size, crop_positions(image.pixels, size, 1))
 
 
 def _measure(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from fakescan.backends import BackendName, Precision
 from fakescan.weights import Architecture, ArchitectureName, Domain, Input, ModelCard, save_model
+
+if TYPE_CHECKING:
+    from fakescan.records import UInt8Array
 
 SIZES = {0.3: (640, 480), 2.0: (1632, 1224), 12.0: (4000, 3000)}
 """Megapixels of the pictures made: a thumbnail on the web, a screen, a camera's file."""
@@ -56,8 +59,13 @@ def _draw(random: np.random.Generator, noise: np.ndarray[Any, Any]) -> Image.Ima
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def make_model(folder: Path, backend: BackendName) -> Path:
-    """Weights of a random ResNet-50 at 224 px, with the graph that `backend` may need beside."""
+def make_model(
+    folder: Path, backend: BackendName, precision: Precision | None, windows: UInt8Array
+) -> Path:
+    """Weights of a random ResNet-50 at 224 px, with the graph that `backend` may need beside.
+
+    The ranges of int8 come from `windows` (N, 224, 224, 3).
+    """
     import torch
 
     from fakescan.model import build_network
@@ -92,4 +100,8 @@ def make_model(folder: Path, backend: BackendName) -> Path:
         # Beside the weights, so that it goes when they go.
         needed = Precision.FP16 if backend == BackendName.TENSORRT else Precision.FP32
         export_graph(weights, None, needed)
+        if precision == Precision.INT8:
+            from fakescan.backends.quantization import quantize_graph
+
+            quantize_graph(weights, windows)
     return weights

@@ -65,6 +65,7 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled pictures; on photos with an index.csv, by source and degraded."""
     from fakescan.training.data import find_data
+    from fakescan.training.photos import is_photo_folder
 
     for target in (picture, sources_picture):
         if target is not None and not target.parent.is_dir():
@@ -88,13 +89,6 @@ def evaluate(
         *(model, path, split, picture, sources_picture),
         *(explain, json_output, backend, device, precision),
     )
-
-
-def is_photo_folder(path: Path) -> bool:
-    """Whether `path` holds photo crops with their sources, as `train --arch photo` takes them."""
-    from fakescan.training.photos import INDEX
-
-    return (path / INDEX).is_file()
 
 
 def _refuse(why: str, options: dict[str, object]) -> None:

@@ -82,6 +82,11 @@ class Photos:
         )
 
 
+def is_photo_folder(path: Path) -> bool:
+    """Whether `path` holds photo crops with their sources."""
+    return (path / INDEX).is_file()
+
+
 def read_photos(folder: Path) -> Photos:
     """Read every crop that the folder's index names; all must have one size.
 
