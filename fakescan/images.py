@@ -42,6 +42,9 @@ from fakescan.sources import TIFF_RAW_SUFFIXES, has_image_suffix, problem_of, sn
 if TYPE_CHECKING:
     from fakescan.records import UInt8Array
 
+    JpegDecoder = Callable[[bytes, int, int], UInt8Array | None]
+    """From a JPEG's bytes, height and width to RGB uint8 (H, W, 3), or None to let Pillow try."""
+
 _ORIENTATION_TAG = 0x0112
 _DNG_VERSION_TAG = 0xC612
 _BITS_PER_SAMPLE_TAG = 0x0102
@@ -90,10 +93,12 @@ def decode_image(
     sha256: str | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     reserve: Callable[[int], None] | None = None,
+    decode_jpeg: JpegDecoder | None = None,
 ) -> DecodedImage | Unreadable:
     """Decode the first picture of `data`, the bytes of `source`. Nothing is raised.
 
     `sha256` is the bytes' own, where it is known already; `reserve` as for `read_bytes`.
+    `decode_jpeg` is tried on flawless JPEGs before Pillow is; by default simplejpeg.
     """
     digest = sha256 or compute_sha256(data)
     media_type = _media_type(source, data)
@@ -122,7 +127,7 @@ def decode_image(
                 return unreadable(Status.TOO_LARGE)
             if reserve is not None:
                 reserve(image.width * image.height * 4)
-            quick = _jpeg_pixels(image, shown) if media_type == "image/jpeg" else None
+            quick = _jpeg_pixels(image, shown, decode_jpeg or _decode_jpeg)
             pixels, alpha = _pixels(image) if quick is None else (quick, None)
             return DecodedImage(
                 source=source,
@@ -247,15 +252,19 @@ def _pixels(image: Image.Image) -> tuple[UInt8Array, UInt8Array | None]:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), None
 
 
-def _jpeg_pixels(image: Image.Image, data: bytes) -> UInt8Array | None:
+def _jpeg_pixels(image: Image.Image, data: bytes, decode: JpegDecoder) -> UInt8Array | None:
+    if image.format not in {"JPEG", "MPO"} or image.mode not in {"RGB", "L"}:
+        return None
+    return decode(data, image.height, image.width)
+
+
+def _decode_jpeg(data: bytes, height: int, width: int) -> UInt8Array | None:
     """The same pixels as Pillow's in 1/2.5 to 1/1.5 of its time (simplejpeg 1.9, Pillow 13.0).
 
     None for whatever is not flawless and common: Pillow then says what is wrong, or goes on.
     """
-    if image.mode not in {"RGB", "L"}:
-        return None
     # Of the size that was weighed, whatever another reading of the header may come to.
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    pixels = np.empty((height, width, 3), np.uint8)
     try:
         decoded: UInt8Array = simplejpeg.decode_jpeg(data, "RGB", buffer=pixels, strict=True)
     except ValueError:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fakescan import __version__
 from fakescan.backends import Backend, BackendName, Precision, load_backend
@@ -20,6 +21,8 @@ from fakescan.records import (
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
     DEFAULT_MAX_PIXELS,
     DecodedImage,
+    DecoderName,
+    FakescanError,
     Finding,
     Measurement,
     Source,
@@ -30,6 +33,9 @@ from fakescan.sources import Shard, SourceFinder, decoding_hint, sniff_media_typ
 from fakescan.store import Store, real_path_bytes
 from fakescan.verdict import Policy
 from fakescan.weights import ModelCard, find_models, locate
+
+if TYPE_CHECKING:
+    from fakescan.images import JpegDecoder
 
 _BATCHES_AHEAD = 3
 """How many batches' worth of files are read ahead: one measured, one waiting, one being read."""
@@ -51,6 +57,7 @@ class ScanOptions:
     workers: int | None = None
     crops: int = 8
     watermarks: bool = False
+    decode: DecoderName = DecoderName.CPU
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_false_positive_rate: float = DEFAULT_MAX_FALSE_POSITIVE_RATE
     hidden: bool = False
@@ -81,6 +88,7 @@ class Scan(Iterator[Finding]):
         self._store = store
         self._settings_key = settings_key(detectors, options)
         self._isolated = self._isolate() if options.isolate else None
+        self._decode_jpeg = load_jpeg_decoder(options)
         self._findings = self._run()
 
     @property
@@ -166,7 +174,12 @@ class Scan(Iterator[Finding]):
         if self._isolated is not None:
             return self._isolated(source, data, sha256, reserve)
         image = decode_image(
-            source, data, sha256=sha256, max_pixels=self.options.max_pixels, reserve=reserve
+            source,
+            data,
+            sha256=sha256,
+            max_pixels=self.options.max_pixels,
+            reserve=reserve,
+            decode_jpeg=self._decode_jpeg,
         )
         return prepare(
             image, self.cards, crops=self.options.crops, watermarks=self.options.watermarks
@@ -230,6 +243,19 @@ def load_detectors(options: ScanOptions) -> tuple[Backend, ...]:
     )
 
 
+def load_jpeg_decoder(options: ScanOptions) -> JpegDecoder | None:
+    """What decodes JPEGs before Pillow is asked, None for the default; FakescanError as it says."""
+    if options.decode == DecoderName.CPU:
+        return None
+    if options.isolate:
+        raise FakescanError("--decode gpu and --isolate exclude each other: choose one")
+    try:
+        from fakescan.backends.nvjpeg import GpuJpegDecoder
+    except ImportError as error:
+        raise FakescanError("--decode gpu: this torchvision decodes no JPEG on a GPU") from error
+    return GpuJpegDecoder(options.device)
+
+
 def locate_models(options: ScanOptions) -> tuple[Path, ...]:
     """The weights files that `options` name. Raises FakescanError for one that isn't there."""
     return tuple(locate(model) for model in options.models) or find_models()
@@ -257,6 +283,7 @@ def settings_key(detectors: Sequence[Backend], options: ScanOptions) -> str:
         ],
         "crops": options.crops,
         "watermarks": options.watermarks,
+        "decode": options.decode,
         "max_pixels": options.max_pixels,
         "credentials": credential_reader(),
     }
@@ -285,6 +312,7 @@ def describe_settings(options: ScanOptions) -> dict[str, object]:
         "precision": options.precision and options.precision.value,
         "crops": options.crops,
         "watermarks": options.watermarks,
+        "decode": options.decode.value,
         "max_pixels": options.max_pixels,
         "max_false_positive_rate": options.max_false_positive_rate,
         "hidden": options.hidden,

@@ -360,6 +360,13 @@ class Finding:
         return self.measurement.status
 
 
+class DecoderName(StrEnum):
+    """What decodes JPEGs; all else is the CPU's."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
 class Split(StrEnum):
     """What a labelled picture is for. `test` only ever reports."""
 

@@ -26,10 +26,11 @@ from fakescan.inference import group, measure_batch
 from fakescan.lookahead import read_ahead
 from fakescan.pipeline import ScanOptions
 from fakescan.preparation import Prepared, prepare
-from fakescan.records import DecodedImage, FakescanError, Source
+from fakescan.records import DecodedImage, DecoderName, FakescanError, Source
 from fakescan.sources import SourceFinder
 
 if TYPE_CHECKING:
+    from fakescan.images import JpegDecoder
     from fakescan.records import UInt8Array
 
 _SAMPLE = 64
@@ -48,6 +49,7 @@ class BenchOptions:
     backend: BackendName = BackendName.AUTO
     device: str = "auto"
     precision: Precision | None = None
+    decode: DecoderName = DecoderName.CPU
     images: int = 48
     repeats: int = 3
     megapixels: tuple[float, ...] = tuple(SIZES)
@@ -118,6 +120,7 @@ def _choose_model(options: BenchOptions, sources: Sequence[Source], folder: Path
         backend=options.backend,
         device=options.device,
         precision=options.precision,
+        decode=options.decode,
         crops=1 if options.compare else options.crops,
     )
     if not options.compare:
@@ -201,9 +204,9 @@ def _limit(rates: Rates, device: str) -> float:
     return min(rates.decode, rates.inference)
 
 
-def _decode(source: Source) -> DecodedImage:
+def _decode(source: Source, decode_jpeg: JpegDecoder | None = None) -> DecodedImage:
     data = read_bytes(source)
-    image = decode_image(source, data) if isinstance(data, bytes) else data
+    image = decode_image(source, data, decode_jpeg=decode_jpeg) if isinstance(data, bytes) else data
     if not isinstance(image, DecodedImage):
         raise FakescanError(f"{source.path}: {image.status.sentence} Bench needs whole pictures.")
     return image
@@ -228,9 +231,10 @@ def _mean_megapixels(sample: Sequence[Prepared]) -> float:
 
 def _decode_all(sources: Sequence[Source], options: ScanOptions) -> None:
     workers = options.workers or min(16, os.cpu_count() or 1)
+    decode_jpeg = pipeline.load_jpeg_decoder(options)
 
     def decode(source: Source, reserve: Callable[[int], None]) -> None:
-        _decode(source)
+        _decode(source, decode_jpeg)
 
     for _ in read_ahead(sources, decode, workers=workers, ahead=workers + options.batch_size):
         pass

@@ -90,6 +90,7 @@ def _command(options: ScanOptions) -> list[str]:
 def _arguments(options: ScanOptions) -> Iterator[str]:
     yield from ("--json", "--no-store", "--crops", str(options.crops))
     yield from ("--backend", options.backend.value, "--device", options.device)
+    yield from ("--decode", options.decode.value)
     if options.precision is not None:
         yield from ("--precision", options.precision.value)
     for model in options.models:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fakescan.backends import BackendName
-from fakescan.cli.options import BackendOption, DeviceOption, PrecisionOption
-from fakescan.records import FakescanError
+from fakescan.cli.options import BackendOption, DecodeOption, DeviceOption, PrecisionOption
+from fakescan.records import DecoderName, FakescanError
 
 if TYPE_CHECKING:
     from fakescan.benchmark import Benchmark
@@ -28,6 +28,7 @@ def bench(
     backend: BackendOption = BackendName.AUTO,
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
+    decode: DecodeOption = DecoderName.CPU,
     images: Annotated[int, typer.Option(min=1, help="Pictures, at most.")] = 48,
     repeats: Annotated[int, typer.Option(min=1, help="Times each part is measured.")] = 3,
     megapixels: Annotated[
@@ -58,6 +59,7 @@ def bench(
         backend=backend,
         device=device,
         precision=precision,
+        decode=decode,
         images=images,
         repeats=repeats,
         megapixels=sizes,

@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 from fakescan.backends import BackendName, Precision
+from fakescan.records import DecoderName
 
 BackendOption = Annotated[BackendName, typer.Option("--backend", help="Runtime of the network.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 PrecisionOption = Annotated[
     Precision | None,
     typer.Option("--precision", help="Arithmetic; by default fp32 on a CPU, fp16 on a GPU."),
+]
+DecodeOption = Annotated[
+    DecoderName, typer.Option("--decode", help="What decodes JPEGs: cpu, or an NVIDIA gpu.")
 ]
 ModelsOption = Annotated[
     list[str] | None,

@@ -16,10 +16,17 @@ import typer
 
 from fakescan import __version__
 from fakescan.backends import BackendName
-from fakescan.cli.options import BackendOption, DeviceOption, ModelsOption, PrecisionOption
+from fakescan.cli.options import (
+    BackendOption,
+    DecodeOption,
+    DeviceOption,
+    ModelsOption,
+    PrecisionOption,
+)
 from fakescan.records import (
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
     DEFAULT_MAX_PIXELS,
+    DecoderName,
     ExitCode,
     FakescanError,
     Finding,
@@ -62,6 +69,7 @@ def scan(
     backend: BackendOption = BackendName.AUTO,
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
+    decode: DecodeOption = DecoderName.CPU,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 64,
     workers: Annotated[
         int | None,
@@ -138,6 +146,7 @@ def scan(
         workers=workers,
         crops=crops,
         watermarks=watermarks,
+        decode=decode,
         max_pixels=max_pixels,
         max_false_positive_rate=max_fpr,
         hidden=hidden,
