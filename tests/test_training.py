@@ -831,6 +831,17 @@ def test_a_model_that_enlarges_is_trained_as_it_is_run(made_set: Path, tmp_path:
     assert judged.metrics.auc == pytest.approx(result.figures["test"].auc, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("changes", "side"),
+    [({"enlarge": 48}, 48), ({"size": 16}, 16), ({"size": 8, "enlarge": 12}, 12)],
+)
+def test_a_network_for_other_pictures_is_one_line(
+    made_set: Path, tmp_path: Path, changes: dict[str, int], side: int
+) -> None:
+    with pytest.raises(FakescanError, match=f"--arch cnn: not for pictures of {side} px"):
+        train(options(made_set, tmp_path, **changes))
+
+
 def test_a_loss_that_is_no_number_stops_with_one_line(made_set: Path, tmp_path: Path) -> None:
     with pytest.raises(FakescanError, match="the loss is nan") as stopped:
         train(options(made_set, tmp_path, learning_rate=math.inf))

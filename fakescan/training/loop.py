@@ -24,6 +24,7 @@ from fakescan.calibration import (
     strictest_thresholds,
 )
 from fakescan.model import Detector, build_network, pick_device
+from fakescan.networks import Network
 from fakescan.records import FakescanError, Split
 from fakescan.training.data import Pictures
 from fakescan.training.evaluate import Metrics, compute_metrics, pooled_logits
@@ -95,6 +96,7 @@ class _Run:
         )
         torch.manual_seed(options.seed)
         self.network = build_network(options.architecture)
+        _check_size(self.network, options.architecture.name, self.input.enlarge or self.input.size)
         initialise(self.network, options)
         self.detector = Detector(self.network, self.input)
         self.detector.to(self.device).to(memory_format=torch.channels_last)
@@ -332,3 +334,14 @@ class _Run:
             "torch": torch.__version__,
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
+
+
+@torch.no_grad()
+def _check_size(network: Network, name: str, side: int) -> None:
+    # The small network's dense layers know one size, and deep ones pool small pictures to nothing.
+    try:
+        network.eval()(torch.zeros(1, 3, side, side))
+    except RuntimeError as error:
+        raise FakescanError(
+            f"--arch {name}: not for pictures of {side} px; cnn takes any with --average"
+        ) from error
