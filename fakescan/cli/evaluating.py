@@ -105,7 +105,9 @@ def evaluate(
         {"--out-of-fold": out_of_fold, "--max-fpr": max_fpr},
     )
     if attack is not None and not robustness:
-        raise FakescanError("--attack: add --robustness, which it is a part of")
+        raise FakescanError(
+            f"--attack: {path} has no index.csv; other pictures are attacked with --robustness"
+        )
     _evaluate_split(
         *(model, path, split, picture, sources_picture, explain, robustness, attack),
         *(json_output, backend, device, precision),
