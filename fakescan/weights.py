@@ -31,6 +31,8 @@ class ArchitectureName(StrEnum):
     RESNET18 = "resnet18"
     RESNET34 = "resnet34"
     RESNET50 = "resnet50"
+    DENSENET121 = "densenet121"
+    VGG16_BN = "vgg16_bn"
     PHOTO = "photo"
 
 
@@ -47,13 +49,15 @@ class Input:
     """What the network is fed: RGB crops of `size` pixels a side.
 
     `mean` and `std` are of channels in [0, 1]. With `mirror` the logit is the mean of the crop's
-    and its mirror image's; it is part of the network, so that every runtime does the same.
+    and its mirror image's. With `enlarge` the network sees the crop at that side in pixels, by
+    bilinear interpolation. Both are part of the network, so that every runtime does the same.
     """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     mirror: bool = False
+    enlarge: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,7 @@ def _card(document: dict[str, Any]) -> ModelCard:
             mean=_triple(given["mean"]),
             std=_triple(given["std"]),
             mirror=given["mirror"],
+            enlarge=given.get("enlarge"),  # cards written before there was any
         ),
         domain=Domain(**document["domain"]),
         pooling=document["pooling"],

@@ -196,6 +196,16 @@ def test_what_a_runtime_cannot_compute_is_refused(exported: Path, tmp_path: Path
 # Whose graph it is
 
 
+def test_the_graphs_that_come_along_belong_to_their_weights() -> None:
+    graphs = sorted((Path(__file__).parent.parent / "weights").glob("*.onnx"))
+    assert graphs
+    for graph in graphs:
+        name, *faster = graph.name.removesuffix(".onnx").split(".")
+        precision = Precision(faster[0]) if faster else Precision.FP32
+        weights = graph.with_name(f"{name}.safetensors")
+        assert find_graph(weights, load_card(weights), precision) == graph
+
+
 def test_a_missing_graph_is_made_once_and_kept(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     weights = save_tiny_model(tmp_path)

@@ -10,7 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from fakescan.training.degradation import DegradationOptions, draw_windows
+from fakescan.training.degradation import (
+    SMALL_PICTURES,
+    DegradationOptions,
+    degrade_pictures,
+    draw_windows,
+)
 from fakescan.training.jpeg import compress, quantization_tables
 
 
@@ -111,3 +116,41 @@ def test_scales_that_a_small_picture_cannot_fill_are_not_drawn() -> None:
     generator = torch.Generator().manual_seed(0)
     options = DegradationOptions(resize=1.0, scales=(0.1, 1.0))
     assert draw_windows(pictures(2, 160), 128, options, generator).shape == (2, 128, 128, 3)
+
+
+def small(count: int = 64, side: int = 32) -> torch.Tensor:
+    return torch.from_numpy(np.stack([picture(seed, side) for seed in range(count)]))
+
+
+def test_small_pictures_keep_size_and_place_and_some_are_left_as_they_are() -> None:
+    pictures = small()
+    degraded = degrade_pictures(pictures, SMALL_PICTURES, torch.Generator().manual_seed(0))
+    assert degraded.shape == pictures.shape
+    assert torch.equal(degraded, degraded.round().clamp(0, 255))
+    same = (degraded == pictures).flatten(1).all(dim=1)
+    # Left alone by all three: 0.7 * 0.7 * 0.5 of them.
+    assert 0.1 < same.float().mean() < 0.4
+
+
+def test_small_pictures_are_encoded_on_the_codecs_grid() -> None:
+    only_jpeg = dataclasses.replace(
+        SMALL_PICTURES, blur=0, noise=0, jpeg=1, qualities=(60, 60), subsampled=1
+    )
+    # 20 is no multiple of a coded block's 16.
+    pictures = small(4, 20)
+    ours = degrade_pictures(pictures, only_jpeg, torch.Generator().manual_seed(0))
+    for index in range(4):
+        expected = by_codec(pictures[index].numpy(), 60, 2)
+        # The codec fills blocks up over the edge in another way, which reaches the next pixels.
+        difference = np.abs(ours[index].numpy() - expected)
+        assert difference[:16, :16].mean() < 1 < np.abs(expected - pictures[index].numpy()).mean()
+        assert difference.mean() < 3
+
+
+def test_noise_of_small_pictures_is_as_strong_as_said() -> None:
+    only_noise = dataclasses.replace(SMALL_PICTURES, blur=0, noise=1, jpeg=0)
+    grey = torch.full((400, 16, 16, 3), 128, dtype=torch.uint8)
+    degraded = degrade_pictures(grey, only_noise, torch.Generator().manual_seed(0))
+    deviations = degraded.flatten(1).std(dim=1)
+    assert deviations.max() == pytest.approx(25.5, abs=2)
+    assert deviations.mean() == pytest.approx(12.75, abs=1.5)

@@ -105,6 +105,18 @@ def test_other_weights_give_another_map(weights: Path) -> None:
     assert abs(correlation) < 0.9
 
 
+def test_a_model_that_enlarges_has_maps_of_its_windows(weights: Path) -> None:
+    options = {"filters": 8, "layers": 2, "dense": [], "average": True}
+    architecture = Architecture("cnn", options)
+    card = dataclasses.replace(load_card(weights), architecture=architecture)
+    enlarging = dataclasses.replace(card, input=dataclasses.replace(card.input, enlarge=2 * SIDE))
+    tensors = build_network(architecture).state_dict()
+    crops = np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    maps = explain.grad_cam(build_detector(enlarging, tensors), crops)
+    assert maps.shape == (2, SIDE, SIDE)
+    assert not np.allclose(maps, explain.grad_cam(build_detector(card, tensors), crops))
+
+
 def test_windows_are_stitched_where_they_lie() -> None:
     maps = np.stack([np.full((2, 2), 1.0), np.full((2, 2), 3.0)]).astype(np.float32)
     heatmap = explain.stitch(maps, ((0, 0), (1, 0)), width=4, height=2)

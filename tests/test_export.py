@@ -75,6 +75,8 @@ def test_a_graph_agrees_with_torch(
     [
         ("photo", {"channels": 4}, 96),
         pytest.param("resnet18", {}, 32, marks=pytest.mark.slow),
+        pytest.param("densenet121", {}, 32, marks=pytest.mark.slow),
+        pytest.param("vgg16_bn", {}, 32, marks=pytest.mark.slow),
         pytest.param("resnet18", {"wide_stem": True}, 64, marks=pytest.mark.slow),
     ],
 )
@@ -89,6 +91,26 @@ def test_every_kind_of_network_has_a_graph(
     weights = save_tiny_model(tmp_path, card)
     for precision in (Precision.FP32, Precision.FP16):
         assert export_graph(weights, None, precision).samples > 0
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
+def test_enlargement_is_part_of_the_graph(tmp_path: Path, precision: Precision) -> None:
+    options = {"filters": 4, "layers": 1, "dense": (8,), "average": True}
+    card = replace(
+        MIRRORED,
+        architecture=replace(CARD.architecture, options=options),
+        input=replace(MIRRORED.input, enlarge=56),
+    )
+    weights = save_tiny_model(tmp_path, card)
+    graph = export_graph(weights, None, precision).path
+    crops = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    wanted = load_backend(weights, backend=BackendName.TORCH, device="cpu").logits(crops)
+    (found,) = onnxruntime.InferenceSession(graph).run(["logits"], {"crops": crops})
+    assert np.abs(found - wanted).max() <= LARGEST_DIFFERENCE[precision]
+    # Crops stay as they were cut; the graph that saw them so would say something else.
+    small = replace(card, name="small", input=MIRRORED.input)
+    unlike = load_backend(save_tiny_model(tmp_path, small), backend=BackendName.TORCH, device="cpu")
+    assert np.abs(unlike.logits(crops) - wanted).max() > 2 * LARGEST_DIFFERENCE[precision]
 
 
 def test_a_graph_that_strays_never_takes_its_name(

@@ -12,11 +12,11 @@ from fakescan.backends import BackendName, Precision, load_backend
 from fakescan.model import (
     ARCHITECTURES,
     Detector,
-    Network,
     build_detector,
     build_network,
     pick_device,
 )
+from fakescan.networks import Network
 from fakescan.records import FakescanError
 from fakescan.weights import Architecture, ArchitectureName, Input
 
@@ -31,6 +31,7 @@ def crops(count: int, seed: int = 0) -> np.ndarray:
         ("cnn", {"filters": 4, "layers": 1, "dense": (8, 4)}),
         ("cnn", {"filters": 2, "layers": 3, "dense": [16]}),
         ("cnn", {"dense": ()}),
+        ("cnn", {"filters": 2, "dense": (8,), "dropout": 0.5}),
         ("resnet18", {}),
         ("resnet18", {"stem_pool": False}),
     ],
@@ -54,6 +55,43 @@ def test_every_architecture_that_can_be_named_can_be_built() -> None:
         "resnet34": 21_284_672 - 9408 + 1728 + 513,
         "resnet50": 23_508_032 - 9408 + 1728 + 2049,
     }
+
+
+def test_dropout_follows_each_dense_layer() -> None:
+    head = build_network(Architecture("cnn", {"dense": (8, 4), "dropout": 0.5})).head
+    assert isinstance(head, torch.nn.Sequential)
+    kinds = [type(layer).__name__ for layer in head]
+    assert kinds == ["Flatten", *(["Linear", "ReLU", "Dropout"] * 2), "Linear"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "channels", "parameters"),
+    [
+        # torchvision's 6,953,856 and 14,723,136 without their classifiers, with ours.
+        ("densenet121", {}, 1024, 6_953_856 - 9408 + 1728 + 1025),
+        ("densenet121", {"wide_stem": True, "stem_pool": False}, 1024, 6_953_856 + 1025),
+        ("vgg16_bn", {}, 512, 14_723_136 + 513),
+    ],
+)
+def test_standard_networks_are_cut_where_places_are_left(
+    name: str, options: dict[str, object], channels: int, parameters: int
+) -> None:
+    network = build_network(Architecture(name, options)).eval()
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    pictures = torch.randn(2, 3, 64, 64)
+    features = network.features(pictures)
+    assert features.shape[:2] == (2, channels)
+    assert features.shape[2] == features.shape[3] > 1
+    assert network.head(features).squeeze(1).tolist() == network(pictures).tolist()
+    (gradient,) = torch.autograd.grad(network.head(features).sum(), features)
+    assert gradient.abs().sum() > 0
+
+
+def test_densenets_maps_are_rectified_as_its_classifier_sees_them() -> None:
+    network = build_network(Architecture("densenet121", {"stem_pool": False})).eval()
+    with torch.inference_mode():
+        features = network.features(torch.randn(1, 3, 32, 32))
+    assert features.min() == 0 < features.max()
 
 
 def test_options_of_the_small_network_change_it() -> None:
@@ -92,6 +130,32 @@ def half_white() -> torch.Tensor:
     picture = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
     picture[:, :, :2] = 255
     return picture
+
+
+class Seen(torch.nn.Module):
+    """Keeps what the network is shown."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.images = images
+        return images.mean(dim=(1, 2, 3), keepdim=False)[:, None]
+
+
+def test_enlargement_is_bilinear_and_the_detectors_own() -> None:
+    seen = Seen()
+    given = Input(4, (0.5,) * 3, (0.25,) * 3, enlarge=8)
+    detector = Detector(Network(seen, torch.nn.Identity()), given)
+    ramp = torch.tensor([0, 60, 120, 240], dtype=torch.uint8).view(1, 1, 4, 1)
+    detector(ramp.expand(1, 4, 4, 3))
+    assert seen.images.shape == (1, 3, 8, 8)
+    # Twice as many samples, a quarter of a pixel from the old ones; the edges repeat.
+    levels = (seen.images[0, 0, 0] * 0.25 + 0.5) * 255
+    assert levels.tolist() == pytest.approx([0, 15, 45, 75, 105, 150, 210, 240], abs=1e-3)
+
+
+def test_enlarging_to_less_is_one_line() -> None:
+    given = Input(32, (0.5,) * 3, (0.25,) * 3, enlarge=16)
+    with pytest.raises(FakescanError, match="enlarge 16: the crops have 32 px already"):
+        Detector(build_network(CARD.architecture), given)
 
 
 def test_normalisation_is_the_detectors_first_layer() -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from fakescan.gates import PHOTO_GATES
-from fakescan.model import Statistics, build_photo
+from fakescan.networks.photo import Statistics, build_photo
 from fakescan.records import FakescanError
 from fakescan.training import train
 from fakescan.training.crossfit import CONDITIONS

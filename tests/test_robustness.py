@@ -13,7 +13,9 @@ from conftest import CARD, run
 from PIL import Image
 
 from fakescan.cli.robustness_tables import print_robustness
-from fakescan.model import Detector, build_cnn, build_photo
+from fakescan.model import Detector
+from fakescan.networks.cnn import build_cnn
+from fakescan.networks.photo import build_photo
 from fakescan.records import FakescanError, Reason
 from fakescan.training.attacks import Method, attack_windows, measure_attacks
 from fakescan.training.data import Pictures

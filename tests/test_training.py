@@ -33,7 +33,8 @@ from fakescan.images import crop_positions, cut_crops
 from fakescan.records import FakescanError, Split
 from fakescan.training import evaluate as evaluation_module
 from fakescan.training import loop, train
-from fakescan.training.augment import augment
+from fakescan.training.augment import augment, warp
+from fakescan.training.batches import Augmentation, ShuffledPictures
 from fakescan.training.data import (
     Dataset,
     Pictures,
@@ -53,7 +54,8 @@ from fakescan.training.evaluate import (
     roc_curve,
     true_positive_rate,
 )
-from fakescan.training.options import TrainingOptions
+from fakescan.training.optimization import learning_rate, make_optimizer
+from fakescan.training.options import Optimizer, Schedule, TrainingOptions
 from fakescan.training.pictures import draw_curves, draw_sources
 from fakescan.weights import Architecture, Calibration, load_card, load_tensors
 
@@ -362,6 +364,74 @@ def test_without_shift_only_mirror_images_are_left() -> None:
     mirrored = [torch.equal(a.flip(1), b) for a, b in zip(pictures, changed, strict=True)]
     assert all(a != b for a, b in zip(same, mirrored, strict=True))
     assert 10 < sum(same) < 40
+
+
+def test_without_flips_nothing_is_mirrored() -> None:
+    pictures = torch.randint(0, 256, (50, 8, 8, 3), dtype=torch.uint8)
+    changed = augment(pictures, 0, torch.Generator().manual_seed(0), flip=False)
+    assert torch.equal(changed, pictures)
+
+
+def ring(side: int = 33) -> torch.Tensor:
+    """One white pixel, straight above the middle of a black picture."""
+    picture = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+    picture[0, 6, side // 2] = 255
+    return picture
+
+
+def brightest(pictures: torch.Tensor) -> torch.Tensor:
+    """Where each picture's light lies from its middle: (N, 2), down and right."""
+    light = pictures[..., 0].float()
+    place = torch.arange(light.shape[1]) - light.shape[1] // 2
+    total = light.sum(dim=(1, 2))
+    down = (light.sum(dim=2) * place).sum(dim=1) / total
+    right = (light.sum(dim=1) * place).sum(dim=1) / total
+    return torch.stack([down, right], dim=1)
+
+
+def test_rotation_turns_about_the_middle_and_within_its_bounds() -> None:
+    turned = warp(ring().repeat(200, 1, 1, 1), 20, 0, torch.Generator().manual_seed(0))
+    assert turned.dtype == torch.uint8
+    places = brightest(turned)
+    assert places.norm(dim=1).numpy() == pytest.approx(10, abs=0.3)
+    angles = torch.rad2deg(torch.atan2(places[:, 1], -places[:, 0]))
+    assert angles.abs().max() <= 21
+    assert angles.min() < -15 and angles.max() > 15
+
+
+def test_zoom_scales_within_its_bounds() -> None:
+    scaled = warp(ring().repeat(200, 1, 1, 1), 0, 0.2, torch.Generator().manual_seed(0))
+    places = brightest(scaled)
+    assert places[:, 1].abs().max() < 0.3
+    distances = -places[:, 0]
+    assert 7.7 < distances.min() < 8.7 and 11.3 < distances.max() < 12.3
+
+
+def test_a_warp_of_nothing_changes_nothing() -> None:
+    pictures = torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8)
+    assert torch.equal(warp(pictures, 0, 0, torch.Generator()), pictures)
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(),
+        Augmentation(shift=0, flip=False, rotation=10),
+        Augmentation(shift=0, flip=False, zoom=0.1),
+        Augmentation(shift=0, flip=False, degrade=True),
+    ],
+)
+def test_batches_are_augmented_and_drawn_by_their_step(augmentation: Augmentation) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    pictures = Pictures(pixels, np.array([0, 1] * 6, np.uint8), ("",) * 12)
+    batches = ShuffledPictures(pictures, 6, augmentation, 3, torch.device("cpu"))
+    crops, labels = batches.draw(1)
+    assert crops.shape == (6, 32, 32, 3) and labels.shape == (6,)
+    plain_ones = ShuffledPictures(
+        pictures, 6, Augmentation(shift=0, flip=False), 3, torch.device("cpu")
+    )
+    assert not torch.equal(crops.float(), plain_ones.draw(1)[0].float())
+    assert torch.equal(crops, batches.draw(1)[0])
 
 
 def test_augmentation_is_drawn_by_its_generator() -> None:
@@ -673,6 +743,103 @@ def test_a_checkpoint_of_another_network_is_one_line(
     other = Architecture("cnn", {"filters": 4, "layers": 1, "dense": (8,)})
     with pytest.raises(FakescanError, match="of another run, or damaged"):
         train(options(made_set, tmp_path, resume=True, architecture=other))
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"optimizer": Optimizer.ADAM}, torch.optim.Adam),
+        ({"optimizer": Optimizer.SGD}, torch.optim.SGD),
+        ({"optimizer": Optimizer.ADAMW}, torch.optim.AdamW),
+    ],
+)
+def test_optimisers_by_name(changes: dict[str, Any], kind: type[torch.optim.Optimizer]) -> None:
+    made = make_optimizer(torch.nn.Linear(3, 2), TrainingOptions(weight_decay=0.1, **changes))
+    assert type(made) is kind
+    # The bias has no decay.
+    assert [group["weight_decay"] for group in made.param_groups] == [0.1, 0.0]
+
+
+def test_schedules_by_name() -> None:
+    rates = {
+        schedule: [
+            learning_rate(TrainingOptions(learning_rate=1.0, schedule=schedule), done)
+            for done in (0.0, 0.1, 0.5, 1.0)
+        ]
+        for schedule in Schedule
+    }
+    assert rates[Schedule.CONSTANT] == [1.0] * 4
+    assert rates[Schedule.COSINE] == pytest.approx([1.0, 0.9755, 0.5, 0.0], abs=1e-4)
+    assert rates[Schedule.ONE_CYCLE] == pytest.approx([0.05, 1.0, 0.5868, 0.0], abs=1e-4)
+
+
+def test_the_best_epoch_is_kept(
+    made_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracies = iter([0.6, 0.9, 0.7])
+    kept: list[dict[str, torch.Tensor]] = []
+    measured = loop._Run._measure
+
+    def measure(self: loop._Run, epoch: int, losses: list[float]) -> dict[str, float]:
+        kept.append({k: v.half() for k, v in self.average.network.state_dict().items()})
+        accuracy = next(accuracies)
+        return {**measured(self, epoch, losses), "validation_accuracy": accuracy}
+
+    monkeypatch.setattr(loop._Run, "_measure", measure)
+    train(options(made_set, tmp_path, best_epoch=True))
+    found = weights_of(tmp_path)
+    assert all(torch.equal(found[name], kept[1][name]) for name in found)
+    assert not all(torch.equal(found[name], kept[2][name]) for name in found)
+    assert load_card(tmp_path / "run/run.safetensors").training["best_epoch"] == 2
+
+
+def test_a_resumed_run_remembers_its_best_epoch(
+    made_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = loop._Run._measure
+
+    def falling(self: loop._Run, epoch: int, losses: list[float]) -> dict[str, float]:
+        return {**measured(self, epoch, losses), "validation_accuracy": 0.9 - epoch / 10}
+
+    monkeypatch.setattr(loop._Run, "_measure", falling)
+    train(options(made_set, tmp_path / "whole", best_epoch=True))
+    plain_step = torch.optim.AdamW.step
+    steps = iter(range(100))
+
+    def interrupted(self: torch.optim.AdamW, *arguments: Any) -> Any:
+        if next(steps) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain_step(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch.optim.AdamW, "step", interrupted)
+        train(options(made_set, tmp_path / "broken", best_epoch=True))
+    train(options(made_set, tmp_path / "broken", best_epoch=True, resume=True))
+    assert_same_weights(tmp_path / "broken", tmp_path / "whole")
+
+
+def test_a_model_that_enlarges_is_trained_as_it_is_run(made_set: Path, tmp_path: Path) -> None:
+    pooled = Architecture("cnn", {"filters": 4, "layers": 2, "dense": (), "average": True})
+    result = train(
+        options(made_set, tmp_path, epochs=1, architecture=pooled, enlarge=48, mirror=False)
+    )
+    card = load_card(result.weights)
+    assert (card.input.size, card.input.enlarge, card.input.mirror) == (32, 48, False)
+    judged = evaluation_module.evaluate(
+        load_backend(result.weights, device="cpu"), read_split(made_set, 32)
+    )
+    assert judged.metrics.auc == pytest.approx(result.figures["test"].auc, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "side"),
+    [({"enlarge": 48}, 48), ({"size": 16}, 16), ({"size": 8, "enlarge": 12}, 12)],
+)
+def test_a_network_for_other_pictures_is_one_line(
+    made_set: Path, tmp_path: Path, changes: dict[str, int], side: int
+) -> None:
+    with pytest.raises(FakescanError, match=f"--arch cnn: not for pictures of {side} px"):
+        train(options(made_set, tmp_path, **changes))
 
 
 def test_a_loss_that_is_no_number_stops_with_one_line(made_set: Path, tmp_path: Path) -> None:

@@ -47,8 +47,13 @@ def edit_card(weights: Path, change: Callable[[dict[str, Any]], object]) -> Path
 
 @pytest.mark.parametrize(
     "card",
-    [CARD, replace(CARD, calibration=None, thresholds=None), replace(CARD, gates=GATES)],
-    ids=["full", "uncalibrated", "gated"],
+    [
+        CARD,
+        replace(CARD, calibration=None, thresholds=None),
+        replace(CARD, gates=GATES),
+        replace(CARD, input=replace(CARD.input, enlarge=224)),
+    ],
+    ids=["full", "uncalibrated", "gated", "enlarging"],
 )
 def test_a_card_reads_back_as_it_was_written(tmp_path: Path, card: ModelCard) -> None:
     weights = save_model(tmp_path, card, {"w": torch.arange(3.0)})
@@ -64,6 +69,11 @@ def test_a_card_reads_back_as_it_was_written(tmp_path: Path, card: ModelCard) ->
 def test_a_card_from_before_there_were_gates(tiny_model: Path) -> None:
     path = edit_card(tiny_model, lambda card: card.pop("gates"))
     assert read_card(path).gates is None
+
+
+def test_a_card_from_before_anything_was_enlarged(tiny_model: Path) -> None:
+    path = edit_card(tiny_model, lambda card: card["input"].pop("enlarge"))
+    assert read_card(path).input.enlarge is None
 
 
 @pytest.mark.parametrize("gates", [{}, {"minimum_sharpness": 0.1}, {"other": 1}, [1], "x"])

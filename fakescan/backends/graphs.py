@@ -30,10 +30,12 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 def graph_metadata(card: ModelCard, precision: Precision) -> dict[str, str]:
     """What a graph of this model holds as `metadata_props`: the weights, and what was built in."""
+    given = dataclasses.asdict(card.input)
     content = {
         "version": _GRAPH_VERSION,
         "architecture": dataclasses.asdict(card.architecture),
-        "input": dataclasses.asdict(card.input),
+        # Graphs from before there was an option are still good where it isn't taken.
+        "input": {name: value for name, value in given.items() if value is not None},
         "precision": precision.value,
     }
     return {_WEIGHTS_KEY: card.sha256, _CONTENT_KEY: json.dumps(content, sort_keys=True)}

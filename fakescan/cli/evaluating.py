@@ -14,9 +14,12 @@ from fakescan.cli.options import BackendOption, DeviceOption, JsonOption, Precis
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError, Split
 
 if TYPE_CHECKING:
+    from fakescan.backends import Backend
+    from fakescan.training.data import Pictures
     from fakescan.training.evaluate import Metrics
     from fakescan.training.faithfulness import Faithfulness
     from fakescan.training.robustness import RobustnessReport
+    from fakescan.training.small_robustness import ConditionRow
 
 
 def evaluate(
@@ -48,9 +51,21 @@ def evaluate(
             help="photos: each picture by the network of its run that has not seen its source.",
         ),
     ] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Measure degraded (JPEG, noise, blur) and attacked pictures too; photos always"
+            " are.",
+        ),
+    ] = False,
     attack: Annotated[
         int | None,
-        typer.Option(min=2, help="photos: attack this many too (FGSM, PGD), half of each class."),
+        typer.Option(
+            min=2,
+            help="Attack this many (FGSM, PGD), half of each class; photos: none by default,"
+            " --robustness: 1000.",
+        ),
     ] = None,
     max_fpr: Annotated[
         float | None,
@@ -74,7 +89,12 @@ def evaluate(
     if is_photo_folder(path):
         _refuse(
             f"{path} holds photos by source, which have no splits or folders of classes",
-            {"--split": split, "--sources-picture": sources_picture, "--explain": explain},
+            {
+                "--split": split,
+                "--sources-picture": sources_picture,
+                "--explain": explain,
+                "--robustness": robustness,
+            },
         )
         report = _evaluate_photos(
             model, path, out_of_fold, attack, max_fpr, backend, device, precision
@@ -83,11 +103,15 @@ def evaluate(
         return
     _refuse(
         f"{path} has no index.csv, so it tells no sources",
-        {"--out-of-fold": out_of_fold, "--attack": attack, "--max-fpr": max_fpr},
+        {"--out-of-fold": out_of_fold, "--max-fpr": max_fpr},
     )
+    if attack is not None and not robustness:
+        raise FakescanError(
+            f"--attack: {path} has no index.csv; other pictures are attacked with --robustness"
+        )
     _evaluate_split(
-        *(model, path, split, picture, sources_picture),
-        *(explain, json_output, backend, device, precision),
+        *(model, path, split, picture, sources_picture, explain, robustness, attack),
+        *(json_output, backend, device, precision),
     )
 
 
@@ -104,6 +128,8 @@ def _evaluate_split(
     picture: Path | None,
     sources_picture: Path | None,
     explain: bool,
+    robustness: bool,
+    attack: int | None,
     json_output: bool,
     backend: BackendName,
     device: str,
@@ -121,19 +147,45 @@ def _evaluate_split(
     labelled = read_split(path, loaded.card.input.size, split)
     evaluation = run(loaded, labelled)
     faithfulness = measure_faithfulness(weights, labelled.pictures) if explain else None
+    rows = (
+        measure_robustness(weights, loaded, labelled.pictures, attack, device) if robustness else ()
+    )
     if picture is not None:
         draw_evaluation(evaluation, picture)
     if sources_picture is not None and not draw_sources(evaluation, sources_picture):
         raise FakescanError("--sources-picture: the class folders have no folders of sources")
     if json_output:
         about = {"model": evaluation.model, "data": evaluation.data, "split": evaluation.split}
-        explained = {} if faithfulness is None else {"faithfulness": asdict(faithfulness)}
-        typer.echo(json.dumps({**about, **asdict(evaluation.metrics), **explained}))
+        more: dict[str, object] = {}
+        if faithfulness is not None:
+            more["faithfulness"] = asdict(faithfulness)
+        if rows:
+            more["robustness"] = [asdict(row) for row in rows]
+        typer.echo(json.dumps({**about, **asdict(evaluation.metrics), **more}))
     else:
         title = f"{evaluation.model} on {evaluation.data}, {evaluation.split}"
         print_metrics(title, evaluation.metrics)
         if faithfulness is not None:
             print_metrics("overlays of AI pictures: area under P(AI)", faithfulness)
+        if rows:
+            from fakescan.cli.robustness_tables import print_conditions
+
+            print_conditions(rows)
+
+
+def measure_robustness(
+    weights: Path, loaded: Backend, pictures: Pictures, attack: int | None, device: str
+) -> tuple[ConditionRow, ...]:
+    """Rows of degraded pictures by `loaded`, and of attacked ones by `weights` in torch."""
+    from fakescan.model import build_detector, pick_device
+    from fakescan.training.small_robustness import ATTACKED, measure_attacked, measure_conditions
+    from fakescan.weights import load_tensors
+
+    card = loaded.card
+    rows = measure_conditions(loaded.logits, card, pictures)
+    # Gradients need torch, whatever the runtime.
+    detector = build_detector(card, load_tensors(weights)).to(pick_device(device))
+    return rows + measure_attacked(detector, card, pictures, attack or ATTACKED)
 
 
 def _evaluate_photos(

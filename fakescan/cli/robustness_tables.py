@@ -1,8 +1,8 @@
-"""A robustness report for people: degradations by figures, sources the worst first, attacks."""
+"""Robustness for people: degradations by figures, sources the worst first, attacks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fakescan.training.figures import Condition, Figures
     from fakescan.training.resampling import Estimate
     from fakescan.training.robustness import RobustnessReport
+    from fakescan.training.small_robustness import ConditionRow
 
 _NOTHING = "-"
 
@@ -32,6 +33,23 @@ def print_robustness(report: RobustnessReport) -> None:
     console.print(_sources_table(report))
     if report.attacks:
         console.print(_attacks_table(report))
+
+
+def print_conditions(rows: Iterable[ConditionRow]) -> None:
+    """A table of small pictures' figures, degraded and attacked, on standard output."""
+    from fakescan.cli.console import OutputConsole
+
+    table = _table(
+        "degraded and attacked, at one half; published: accuracy on CIFAKE to beat",
+        ["condition", "n", "accuracy", "AUC", "AI called AI", "real called AI", "published"],
+    )
+    for row in rows:
+        table.add_row(
+            *(row.condition, f"{row.n:,}"),
+            *(_show(value) for value in (row.accuracy, row.auc, row.recall)),
+            *(_show(value) for value in (row.false_positive_rate, row.published)),
+        )
+    OutputConsole().print(table)
 
 
 def _table(title: str, names: list[str], text_columns: int = 1) -> Table:

@@ -10,6 +10,7 @@ import typer
 
 from fakescan.cli.options import DeviceOption
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, ExitCode, FakescanError
+from fakescan.training.options import Optimizer, Schedule, TrainingOptions
 from fakescan.weights import Architecture, ArchitectureName, read_card
 
 
@@ -36,9 +37,38 @@ def train(
     batch_size: Annotated[int, typer.Option(min=2)] = 128,
     learning_rate: Annotated[float, typer.Option(min=0.0)] = 2e-3,
     weight_decay: Annotated[float, typer.Option(min=0.0)] = 0.05,
+    optimizer: Annotated[Optimizer, typer.Option(help="How gradients become steps.")] = (
+        Optimizer.ADAMW
+    ),
+    schedule: Annotated[Schedule, typer.Option(help="How the learning rate goes.")] = (
+        Schedule.ONE_CYCLE
+    ),
     label_smoothing: Annotated[float, typer.Option(min=0.0, max=0.4)] = 0.05,
     ema_decay: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.999,
     shift: Annotated[int, typer.Option(min=0, help="Augmentation: pixels to shift by.")] = 2,
+    flip: Annotated[bool, typer.Option(help="Augmentation: mirror images.")] = True,
+    rotation: Annotated[
+        float, typer.Option(min=0.0, max=180.0, help="Augmentation: degrees to turn by.")
+    ] = 0.0,
+    zoom: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Augmentation: share to scale by.")
+    ] = 0.0,
+    degrade: Annotated[
+        bool, typer.Option("--degrade", help="Augmentation: blur, noise and JPEG.")
+    ] = False,
+    mirror: Annotated[
+        bool, typer.Option(help="The model averages a picture's and its mirror image's logits.")
+    ] = True,
+    enlarge: Annotated[
+        int | None,
+        typer.Option(min=8, help="The model sees pictures at this side in pixels, resized by it."),
+    ] = None,
+    best_epoch: Annotated[
+        bool,
+        typer.Option(
+            "--best-epoch", help="Keep the weights of the epoch that was best on validation."
+        ),
+    ] = False,
     validation_fraction: Annotated[float, typer.Option(min=0.001, max=0.5)] = 0.05,
     fold: Annotated[
         int | None,
@@ -51,6 +81,13 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
     init: Annotated[
         str | None, typer.Option(help="Begin from the weights of this model or file.")
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin from torchvision's weights: imagenet fetches them (to torch's cache),"
+            " anything else is their .pth file."
+        ),
     ] = None,
     filters: Annotated[int, typer.Option(min=1, help="cnn: filters a layer.")] = 32,
     layers: Annotated[int, typer.Option(min=1, max=4, help="cnn: convolutional layers.")] = 2,
@@ -69,21 +106,31 @@ def train(
     average: Annotated[
         bool, typer.Option("--average", help="cnn: average over the picture before dense layers.")
     ] = False,
+    dropout: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="cnn: units left out after each dense layer.")
+    ] = 0.0,
     channels: Annotated[
         int, typer.Option(min=8, help="photo: channels of the first stage; 32 costs 0.4 GMAC.")
     ] = 16,
     stem_pool: Annotated[
         bool,
         typer.Option(
-            help="resnet: pool after the stem; without it, slower by four and more accurate."
+            help="resnet, densenet: pool after the stem; without it, slower by four and more"
+            " accurate."
         ),
     ] = True,
+    wide_stem: Annotated[
+        bool,
+        typer.Option("--wide-stem", help="resnet, densenet: 7x7 at stride 2, for 224 px."),
+    ] = False,
 ) -> None:
     """Train a detector; its weights and card are what `scan --model` takes."""
     from fakescan.training import train as run
-    from fakescan.training.options import TrainingOptions
 
     choices: dict[str, Any] = {"stem_pool": stem_pool}
+    # What is not asked for stands on no card, so that --init takes those from before there was it.
+    if wide_stem:
+        choices["wide_stem"] = True
     if arch is ArchitectureName.CNN:
         choices = {
             "filters": filters,
@@ -92,9 +139,12 @@ def train(
             "convolutions": convolutions,
             "widen": widen,
             "average": average,
+            **({"dropout": dropout} if dropout else {}),
         }
     elif arch is ArchitectureName.PHOTO:
         choices = {"channels": channels}
+    elif arch is ArchitectureName.VGG16_BN:
+        choices = {}
     options = TrainingOptions(
         architecture=Architecture(arch.value, choices),
         data=data,
@@ -106,15 +156,25 @@ def train(
         batch_size=batch_size,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
+        optimizer=optimizer,
+        schedule=schedule,
         label_smoothing=label_smoothing,
         ema_decay=ema_decay,
         shift=shift,
+        flip=flip,
+        rotation=rotation,
+        zoom=zoom,
+        degrade=degrade,
+        mirror=mirror,
+        enlarge=enlarge,
+        best_epoch=best_epoch,
         validation_fraction=validation_fraction,
         fold=fold,
         seed=seed,
         device=device,
         resume=resume,
         init=init,
+        pretrained=pretrained,
     )
     try:
         result = run(options)

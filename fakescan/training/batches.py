@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fakescan.training.augment import augment
-from fakescan.training.degradation import DegradationOptions, draw_windows
+from fakescan.training.augment import augment, warp
+from fakescan.training.degradation import (
+    SMALL_PICTURES,
+    DegradationOptions,
+    degrade_pictures,
+    draw_windows,
+)
 from fakescan.training.photos import Photos, weigh
 
 if TYPE_CHECKING:
@@ -40,11 +46,31 @@ class Batches(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """What happens to training pictures at random.
+
+    Shifts by up to `shift` pixels, mirror images with `flip`, turns by up to `rotation` degrees,
+    scales of 1 +- `zoom`, and with `degrade` blur, noise and JPEG.
+    """
+
+    shift: int = 2
+    flip: bool = True
+    rotation: float = 0.0
+    zoom: float = 0.0
+    degrade: bool = False
+
+
 class ShuffledPictures:
-    """Every picture once an epoch, mirrored and shifted at random."""
+    """Every picture once an epoch, changed at random."""
 
     def __init__(
-        self, pictures: Pictures, batch_size: int, shift: int, seed: int, device: torch.device
+        self,
+        pictures: Pictures,
+        batch_size: int,
+        augmentation: Augmentation,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self.count = len(pictures)
         self.side = pictures.pixels.shape[1]
@@ -55,7 +81,7 @@ class ShuffledPictures:
         # The whole set stays where the network is, as uint8: CIFAKE takes 370 MB.
         self._pixels = torch.from_numpy(pictures.pixels).to(device)
         self._batch_size = batch_size
-        self._shift = shift
+        self._augmentation = augmentation
         self._seed = seed
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
@@ -68,7 +94,17 @@ class ShuffledPictures:
             self._order = (epoch, order.to(self._labels.device))
         chosen = self._order[1][index * self._batch_size : (index + 1) * self._batch_size]
         generator = _generator(self._labels.device, self._seed, step)
-        return augment(self._pixels[chosen], self._shift, generator), self._labels[chosen]
+        return self._augment(self._pixels[chosen], generator), self._labels[chosen]
+
+    def _augment(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        options = self._augmentation
+        pixels = augment(pixels, options.shift, generator, options.flip)
+        if options.rotation or options.zoom:
+            pixels = warp(pixels, options.rotation, options.zoom, generator)
+        # Last, as it befalls pictures: what resamples after it would undo it.
+        if options.degrade:
+            pixels = degrade_pictures(pixels, SMALL_PICTURES, generator)
+        return pixels
 
 
 class DegradedWindows:

@@ -74,6 +74,35 @@ def draw_windows(
     return windows.permute(0, 2, 3, 1)
 
 
+SMALL_PICTURES = DegradationOptions(
+    blur=0.3,
+    noise=0.3,
+    noise_deviation=0.1 * 255,
+    jpeg=0.5,
+    qualities=(30, 98),
+)
+"""For pictures that are windows themselves: nothing is resized, and half are never encoded."""
+
+
+def degrade_pictures(
+    pictures: Tensor, options: DegradationOptions, generator: torch.Generator
+) -> Tensor:
+    """Blurred, noisy and encoded pictures (N, S, S, 3), float of whole numbers in [0, 255].
+
+    `pictures` is uint8 (N, S, S, 3). Each step is taken as often as `options` say; sizes and
+    places stay.
+    """
+    images = pictures.permute(0, 3, 1, 2).float()
+    side = images.shape[2]
+    # The codec's blocks begin at the corner, and what is over at the edges repeats them.
+    over = -side % _CODED_BLOCK
+    images = F.pad(images, (0, over, 0, over), mode="replicate")
+    images = _sometimes(options.blur, _blur, images, options, generator)
+    images = _sometimes(options.noise, _add_noise, images, options, generator)
+    images = _sometimes(options.jpeg, _encode, images, options, generator)
+    return images[:, :, :side, :side].permute(0, 2, 3, 1)
+
+
 def _sometimes(
     probability: float,
     step: Step,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import pickle
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name everybody knows)
-from torch import nn
 from tqdm import tqdm
 
 from fakescan import __version__
@@ -26,23 +24,18 @@ from fakescan.calibration import (
     strictest_thresholds,
 )
 from fakescan.model import Detector, build_network, pick_device
+from fakescan.networks import Network
 from fakescan.records import FakescanError, Split
 from fakescan.training.data import Pictures
 from fakescan.training.evaluate import Metrics, compute_metrics, pooled_logits
+from fakescan.training.initialisation import TENSOR_FILE_ERRORS, TERMS, initialise
 from fakescan.training.interruption import hold_interruptions
 from fakescan.training.machine import describe_machine, pick_precision
 from fakescan.training.material import HeldOut, Material
+from fakescan.training.optimization import learning_rate, make_optimizer
 from fakescan.training.options import TrainingOptions
 from fakescan.training.pictures import draw_curves
-from fakescan.weights import (
-    Architecture,
-    Input,
-    ModelCard,
-    load_card,
-    load_tensors,
-    locate,
-    save_model,
-)
+from fakescan.weights import Input, ModelCard, save_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +56,6 @@ class _Progress:
 
 
 CHECKPOINT_SECONDS = 300
-# What torch raises on files that are none of its own, cut short, or of another network.
-_CHECKPOINT_ERRORS = (
-    *(RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError),
-    pickle.UnpicklingError,
-)
 
 
 def train_on(material: Material, options: TrainingOptions) -> TrainingResult:
@@ -82,6 +70,7 @@ def train_on(material: Material, options: TrainingOptions) -> TrainingResult:
     try:
         for row in run.epochs():
             run.progress.rows.append(row)
+            run.keep_if_best(row)
             run.save_checkpoint()
             run.write_metrics()
     except KeyboardInterrupt:
@@ -101,19 +90,19 @@ class _Run:
         self.device = pick_device(options.device)
         self.precision = pick_precision(self.device)
         self.progress = _Progress()
-        self.input = Input(material.batches.side, material.mean, material.std, material.mirror)
+        self.input = Input(
+            *(material.batches.side, material.mean, material.std, material.mirror),
+            enlarge=material.enlarge,
+        )
         torch.manual_seed(options.seed)
         self.network = build_network(options.architecture)
-        if options.init is not None:
-            _initialise(self.network, options)
+        _check_size(self.network, options.architecture.name, self.input.enlarge or self.input.size)
+        initialise(self.network, options)
         self.detector = Detector(self.network, self.input)
         self.detector.to(self.device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.detector).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            _parameter_groups(self.detector, options.weight_decay),
-            lr=options.learning_rate,
-            fused=True,
-        )
+        self.optimizer = make_optimizer(self.detector, options)
+        self.best: dict[str, Any] | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -137,7 +126,8 @@ class _Run:
             self.average.network.load_state_dict(saved["average"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.progress = _Progress(saved["step"], saved["seconds"], saved["rows"])
-        except _CHECKPOINT_ERRORS as error:
+            self.best = saved["best"]
+        except TENSOR_FILE_ERRORS as error:
             raise FakescanError(f"{self.checkpoint}: of another run, or damaged") from error
 
     def save_checkpoint(self) -> None:
@@ -147,10 +137,20 @@ class _Run:
             "network": self.network.state_dict(),
             "average": self.average.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
             **asdict(self.progress),
         }
         torch.save(document, unfinished)
         unfinished.replace(self.checkpoint)
+
+    def keep_if_best(self, row: Mapping[str, float]) -> None:
+        """Keep the averaged weights where they are asked for and no epoch's were better."""
+        accuracy = row.get("validation_accuracy")
+        if not self.options.best_epoch or accuracy is None:
+            return
+        if self.best is None or accuracy > self.best["accuracy"]:
+            weights = copy.deepcopy(self.average.network.state_dict())
+            self.best = {"accuracy": accuracy, "epoch": row["epoch"], "weights": weights}
 
     def write_metrics(self) -> None:
         """One JSON line an epoch, so that others can draw their own curves."""
@@ -204,7 +204,7 @@ class _Run:
             "epoch": epoch + 1,
             "step": self.progress.step,
             "seconds": round(self.progress.seconds, 1),
-            "learning_rate": self._learning_rate(),
+            "learning_rate": learning_rate(self.options, self._schedule()),
             "training_loss": float(np.mean(losses)),
         }
         validation = self.material.validation
@@ -218,17 +218,9 @@ class _Run:
             "validation_auc": metrics.auc,
         }
 
-    def _learning_rate(self) -> float:
-        # One cycle (Smith & Topin 2019): up in a line, then down along a half cosine.
-        done, warm_up = self._schedule(), self.options.warm_up
-        if done < warm_up:
-            return self.options.learning_rate * (0.05 + 0.95 * done / warm_up)
-        fall = (done - warm_up) / (1 - warm_up)
-        return self.options.learning_rate * 0.5 * (1 + math.cos(math.pi * fall))
-
     def _step(self) -> float:
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = learning_rate(self.options, self._schedule())
         crops, labels = self.material.batches.draw(self.progress.step)
         smoothing = self.options.label_smoothing
         targets = labels.float() * (1 - 2 * smoothing) + smoothing
@@ -274,6 +266,8 @@ class _Run:
     def finish(self) -> TrainingResult:
         """Calibrate on what was held out, report on test, write weights, card and curves."""
         validation, test = self.material.validation, self.material.test
+        if self.best is not None:
+            self.average.network.load_state_dict(self.best["weights"])
         # Weights are shipped at half precision, so it is these that are calibrated and measured.
         halved = {name: value.half() for name, value in self.average.network.state_dict().items()}
         self.average.network.load_state_dict(halved)
@@ -307,7 +301,7 @@ class _Run:
             pooling="mean",
             calibration=calibration,
             thresholds=thresholds,
-            license="Apache-2.0",
+            license="Apache-2.0" if self.options.pretrained is None else f"Apache-2.0; {TERMS}",
             training=self._training_record(max(len(one.labels) for one in held_out.values())),
             metrics={name: asdict(metrics) for name, metrics in figures.items()},
             limits=self.material.limits,
@@ -333,6 +327,7 @@ class _Run:
             "left_out": self.material.left_out,
             "steps": self.progress.step,
             "epochs": round(self.progress.step / self.material.batches.steps_per_epoch, 2),
+            **({} if self.best is None else {"best_epoch": self.best["epoch"]}),
             "minutes": round(self.progress.seconds / 60, 1),
             "machine": describe_machine(self.device),
             "precision": self.precision,
@@ -341,24 +336,12 @@ class _Run:
         }
 
 
-def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    # Decay shrinks directions; a batch norm's gain and a bias have none (He et al. 2019).
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def _as_on_a_card(architecture: Architecture) -> Architecture:
-    # JSON has no tuples.
-    return replace(architecture, options=json.loads(json.dumps(architecture.options)))
-
-
-def _initialise(network: nn.Module, options: TrainingOptions) -> None:
-    assert options.init is not None
-    weights = locate(options.init)
-    card = load_card(weights)
-    if card.architecture != _as_on_a_card(options.architecture):
-        raise FakescanError(f"--init {options.init}: its architecture is {card.architecture}")
-    network.load_state_dict(load_tensors(weights))
+@torch.no_grad()
+def _check_size(network: Network, name: str, side: int) -> None:
+    # The small network's dense layers know one size, and deep ones pool small pictures to nothing.
+    try:
+        network.eval()(torch.zeros(1, 3, side, side))
+    except RuntimeError as error:
+        raise FakescanError(
+            f"--arch {name}: not for pictures of {side} px; cnn takes any with --average"
+        ) from error

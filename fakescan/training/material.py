@@ -12,10 +12,16 @@ import torch
 
 from fakescan.gates import PHOTO_GATES
 from fakescan.records import FakescanError, Split
-from fakescan.training.batches import Batches, DegradedWindows, ShuffledPictures
+from fakescan.training.batches import (
+    Augmentation,
+    Batches,
+    DegradedWindows,
+    ShuffledPictures,
+)
 from fakescan.training.data import Dataset, Pictures, read_dataset, split_off
 from fakescan.training.degradation import DegradationOptions
 from fakescan.training.folds import FOLDS
+from fakescan.training.initialisation import IMAGENET_MEAN, IMAGENET_STD
 from fakescan.training.options import TrainingOptions
 from fakescan.training.photos import Kind, Photos
 from fakescan.weights import Domain, Gates
@@ -46,8 +52,8 @@ class Material:
 
     Without `validation` there is `held_out`: by its name, what to calibrate by instead.
 
-    `mean` and `std` are what pixels in [0, 1] are normalised by; `mirror` is for the detector,
-    which then averages a window's and its mirror image's logits.
+    `mean` and `std` are what pixels in [0, 1] are normalised by; `mirror` and `enlarge` are for
+    the detector: see `Input`.
     """
 
     name: str
@@ -60,25 +66,36 @@ class Material:
     domain: Domain
     limits: tuple[str, ...]
     left_out: Mapping[str, int]
+    enlarge: int | None = None
     gates: Gates | None = None
     held_out: Mapping[str, HeldOut] = field(default_factory=dict)
 
 
 def read_material(path: Path, options: TrainingOptions, device: torch.device) -> Material:
     """What `options` ask to train on from the data at `path`. Raises FakescanError for bad data."""
-    dataset = read_dataset(path, side=options.size)
+    return make_material(path, read_dataset(path, side=options.size), options, device)
+
+
+def make_material(
+    path: Path, dataset: Dataset, options: TrainingOptions, device: torch.device
+) -> Material:
+    """As `read_material`, of a `dataset` that was read from `path` before."""
     if Split.TRAIN not in dataset.splits:
         raise FakescanError(f"{path}: there is no train split")
     training, validation = _split(dataset, options)
-    mean, std = _channel_statistics(training)
+    statistics = _channel_statistics(training)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if options.pretrained else statistics
+    augmentation = Augmentation(
+        options.shift, options.flip, options.rotation, options.zoom, options.degrade
+    )
     return Material(
         name=dataset.name,
-        batches=ShuffledPictures(training, options.batch_size, options.shift, options.seed, device),
+        batches=ShuffledPictures(training, options.batch_size, augmentation, options.seed, device),
         validation=validation,
         test=dataset.splits.get(Split.TEST),
         mean=mean,
         std=std,
-        mirror=True,
+        mirror=options.mirror,
         domain=_domain(dataset),
         limits=(
             f"Trained on {dataset.name} alone: other generators and other pictures are outside"
@@ -86,6 +103,7 @@ def read_material(path: Path, options: TrainingOptions, device: torch.device) ->
             "Its score is a probability at even prior odds, for pictures like its training's.",
         ),
         left_out=dataset.left_out,
+        enlarge=options.enlarge,
     )
 
 
@@ -106,6 +124,8 @@ def photo_material(
 
     Confounders train as what they are not, AI, and validate nothing.
     """
+    if options.enlarge is not None:
+        raise FakescanError("--enlarge: the photo network judges windows as they are")
     training, validation = photos, None
     if options.fold is not None:
         if options.fold >= FOLDS:

@@ -47,10 +47,16 @@ def shoot_screen(pixels: UInt8Array) -> UInt8Array:
     return _resize(pixels, _SCREEN_SCALE, Image.Resampling.BILINEAR)
 
 
-def blur(pixels: UInt8Array) -> UInt8Array:
-    """Gaussian, of a standard deviation of 1 px (Pillow's approximation by boxes)."""
-    blurred = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(_BLUR_DEVIATION))
-    return np.array(blurred)
+def blur(pixels: UInt8Array, deviation: float = _BLUR_DEVIATION) -> UInt8Array:
+    """Gaussian, of a standard deviation in pixels (Pillow's approximation by boxes)."""
+    return np.array(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(deviation)))
+
+
+def add_noise(pixels: UInt8Array, deviation: float, seed: int) -> UInt8Array:
+    """Gaussian noise, another for each seed, of a standard deviation where white is 1."""
+    noise = np.random.default_rng(seed).normal(0, 255 * deviation, pixels.shape)
+    noisy: UInt8Array = (pixels + noise).round().clip(0, 255).astype(np.uint8)
+    return noisy
 
 
 def _keep(pixels: UInt8Array) -> UInt8Array:
