@@ -133,11 +133,11 @@ class Archive:
 
     def begins_as_image(self, member: MemberSource) -> bool:
         """Whether its first bytes are an image's: asked only where that costs no request."""
-        if member.entry is not None and self._file is None:
+        if not member.size_bytes or (member.entry is not None and self._file is None):
             return False
         try:
             if member.entry is None:
-                head = self._read_at(member.offset, min(HEAD_BYTES, member.size_bytes or 0))
+                head = self._read_at(member.offset, min(HEAD_BYTES, member.size_bytes))
             else:
                 with member.open() as file:
                     head = file.read(HEAD_BYTES)
