@@ -119,7 +119,9 @@ class Scan(Iterator[Finding]):
             self._isolated.close()
 
     def _run(self) -> Generator[Finding]:
-        workers = self.options.workers or min(16, os.cpu_count() or 1)
+        # Who waits for servers needs no core.
+        usual = 16 if self.options.remote else min(16, os.cpu_count() or 1)
+        workers = self.options.workers or usual
         ahead = workers + _BATCHES_AHEAD * self.options.batch_size
         prepared = read_ahead(
             self._finder, self._prepare, workers=workers, ahead=ahead, stop=self._stop

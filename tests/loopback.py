@@ -60,9 +60,10 @@ class Handler(BaseHTTPRequestHandler):
             status, body = 206, data[int(first) : int(last) + 1 if last else None]
             headers["Content-Range"] = f"bytes {first}-{int(first) + len(body) - 1}/{len(data)}"
         self.send_response(status)
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
         fields = {"ETag": f'"{hash(data)}"', "Last-Modified": "Wed, 01 Jan 2025 10:00:00 GMT"}
         for name, value in {**fields, "Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
+            self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)

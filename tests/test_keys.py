@@ -167,7 +167,8 @@ def test_hidden_names(name: str, hidden: bool) -> None:
 
 def test_the_name_in_a_url() -> None:
     assert name_in("https://h/a%20b+c.dng?x=1.jpg#y.png") == "/a b+c.dng"
-    assert name_in("s3://b/a?x.dng") == "s3://b/a?x.dng"
+    assert name_in("s3://b.zip/d/a?x.dng") == "d/a?x.dng"
+    assert not is_archive("s3://bucket.zip")
     assert name_in("https://[bad/a.jpg") == "https://[bad/a.jpg"
 
 

@@ -72,7 +72,10 @@ def scan(
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 64,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Threads that read and decode; by default one a core, up to 16."),
+        typer.Option(
+            min=1,
+            help="Threads that read and decode; by default one a core, up to 16; 16 with --remote.",
+        ),
     ] = None,
     crops: Annotated[int, typer.Option(min=1, max=64, help="Windows a picture, at most.")] = 8,
     watermarks: Annotated[

@@ -65,13 +65,15 @@ def http_status(error: BaseException | None) -> int | None:
         response = getattr(error, "response", None)
         if isinstance(response, dict):  # botocore's
             response = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        # gcsfs names it code, as aiohttp does for bodies that break off, which have none.
+        is_gcsfs = type(error).__module__.startswith("gcsfs")
         for status in (
             getattr(error, "http_status", None),
             getattr(error, "status", None),  # aiohttp's
             getattr(response, "status_code", response),  # huggingface_hub's
-            getattr(error, "code", None),  # gcsfs's
+            getattr(error, "code", None) if is_gcsfs else None,
         ):
-            if isinstance(status, int) and not isinstance(status, bool):
+            if isinstance(status, int):
                 return status
         error = error.__cause__
     return None

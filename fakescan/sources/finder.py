@@ -124,7 +124,7 @@ class SourceFinder:
         archive = parse_archive(path)
         source = RemoteSource.at(path if archive is None else archive.archive, self._remote_seconds)
         if archive is not None:
-            whole = self._index.resolve(source)
+            whole = self._index.ask(source)
             if whole.problem is not None:
                 yield replace(whole, path=show(path))
             else:
@@ -133,7 +133,7 @@ class SourceFinder:
             yield replace(source, problem=Status.UNSUPPORTED_FORMAT)
         elif source.may_be_folder:
             yield from self._ask(source)
-        elif self._seen.add(source.url):
+        elif self._seen.add(source.real):
             yield source
 
     def _ask(self, source: RemoteSource) -> Iterator[Source]:
@@ -144,7 +144,7 @@ class SourceFinder:
             return
         if facts.is_folder:
             yield from self._list(source)
-        elif self._seen.add(source.url):
+        elif self._seen.add(source.real):
             yield source.with_facts(facts)
 
     def _list(self, folder: RemoteSource) -> Iterator[Source]:
@@ -153,7 +153,7 @@ class SourceFinder:
                 yield found
             elif not has_image_suffix(found.name):
                 self.other_files += self._is_ours(found.path)
-            elif self._seen.add(found.url):
+            elif self._seen.add(found.real):
                 yield found
 
     def _enter_archive(self, whole: Source, key: ArchiveKey, given: str) -> Iterator[Source]:
@@ -280,7 +280,7 @@ def _source(path: str, status: os.stat_result) -> Source:
 
 
 def _real(source: Source) -> str:
-    return source.url if isinstance(source, RemoteSource) else os.path.realpath(source.path)
+    return source.real if isinstance(source, RemoteSource) else os.path.realpath(source.path)
 
 
 class _Index:
@@ -292,10 +292,10 @@ class _Index:
         self._listed: Source | None = None
         self._by_name: dict[str, list[MemberSource]] = {}
 
-    def resolve(self, source: Source) -> Source:
+    def ask(self, source: RemoteSource) -> Source:
         """The archive, with what its server tells of it."""
         if source != self._asked:
-            self._asked, self._whole = source, source.resolve()
+            self._asked, self._whole = source, source.asked(needs_size=True)
         return self._whole
 
     def find(self, archive: Archive, wanted: str) -> list[MemberSource]:

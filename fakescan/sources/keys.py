@@ -169,10 +169,12 @@ def _without_secret(parameter: str) -> str:
 
 
 def name_in(url: str) -> str:
-    """The path within a URL, unquoted for http: what a suffix is read from."""
+    """The path within a server or bucket, unquoted for http: what a suffix is read from."""
     protocol = protocol_of(url)
-    if protocol not in {"http", "https"}:
+    if protocol is None or protocol in ARCHIVE_PROTOCOLS:
         return url
+    if protocol not in {"http", "https"}:
+        return url.partition("://")[2].partition("/")[2]
     try:
         path = urlsplit(url).path
     except ValueError:  # an address in brackets that is none

@@ -14,6 +14,7 @@ from fakescan.records import FakescanError, Source
 from fakescan.sources.failures import attempt
 from fakescan.sources.formats import has_image_suffix
 from fakescan.sources.keys import (
+    REMOTE_PROTOCOLS,
     check_protocol,
     is_compressed_tar,
     is_hidden,
@@ -77,16 +78,23 @@ class RemoteSource(Source):
         return data
 
     @property
+    def real(self) -> str:
+        """The same for all URLs of one file that can be told to be of one."""
+        protocol, _, rest = self.url.partition("://")
+        return f"{REMOTE_PROTOCOLS[protocol.lower()]}://{rest}"
+
+    @property
     def may_be_folder(self) -> bool:
         """Whether only asking its server tells: of http nothing can be listed."""
         is_listed = protocol_of(self.url) not in {"http", "https"}
-        return is_listed and not has_image_suffix(self.url)
+        return is_listed and not has_image_suffix(self.name)
 
-    def ask(self) -> Facts:
+    def ask(self, *, needs_size: bool = False) -> Facts:
         """What its server tells of it, that it is a folder too. Raises OSError."""
         if self.may_be_folder and (self.url.endswith("/") or self.url.count("/") == 2):
             return Facts(is_folder=True)  # by its name, or a bucket
-        return attempt(lambda: file_system(self.url, self.seconds).facts(self.url))
+        system = file_system(self.url, self.seconds)
+        return attempt(lambda: system.facts(self.url, needs_size=needs_size))
 
     def with_facts(self, facts: Facts) -> RemoteSource:
         """The same file, and what is known of it."""
@@ -94,14 +102,17 @@ class RemoteSource(Source):
             self, size_bytes=facts.size_bytes, modified_ns=facts.modified_ns, etag=facts.etag
         )
 
-    def resolve(self) -> RemoteSource:
-        """With size and version, if its server tells them; or with the problem of asking."""
-        if self.problem is not None or self.size_bytes is not None or self._is_signed:
-            return self
+    def asked(self, *, needs_size: bool = False) -> RemoteSource:
+        """With what its server tells of it, or with the problem of asking."""
         try:
-            return self.with_facts(self.ask())
+            return self.with_facts(self.ask(needs_size=needs_size))
         except OSError as error:
             return replace(self, problem=problem_of(error))
+
+    def resolve(self) -> RemoteSource:
+        """As `asked`, where that was not done and may help: a signature for GET fits no HEAD."""
+        is_known = self.problem is not None or self.size_bytes is not None
+        return self if is_known or self._is_signed else self.asked()
 
     def identity(self) -> tuple[bytes, int, int] | None:
         """By its URL, and its ETag or modification time; None where its server tells neither."""
@@ -116,7 +127,7 @@ class RemoteSource(Source):
 
     @property
     def _is_signed(self) -> bool:
-        # Who holds another secret may be shown another file; a signature for GET fits no HEAD.
+        # Who holds another secret may be shown another file.
         return "?" in self.url and self.path.partition("?")[2] != self.url.partition("?")[2]
 
     @property

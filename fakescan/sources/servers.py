@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -29,8 +30,8 @@ class Facts:
 class FileSystem(Protocol):
     """What is asked of a server. What it raises is OSError, as files that it opens do."""
 
-    def facts(self, url: str) -> Facts:
-        """Size and version of a file, or that it is a folder."""
+    def facts(self, url: str, *, needs_size: bool) -> Facts:
+        """Size and version of a file, or that it is a folder. `needs_size` may cost more."""
         ...
 
     def open(self, url: str, start: int, stop: int | None, etag: str | None) -> BinaryIO:
@@ -63,7 +64,9 @@ def file_system(url: str, seconds: float) -> FileSystem:
             return S3FileSystem(fsspec.filesystem("s3", config_kwargs=config))
         return GenericFileSystem(fsspec.filesystem(protocol, use_listings_cache=False))
     except ImportError as error:
-        name = (error.name or "fsspec").partition(".")[0]
+        # fsspec's own speaks for another, which has the name.
+        missing = error.name or getattr(error.__cause__, "name", None) or "fsspec"
+        name = missing.partition(".")[0]
         raise FakescanError(
             f"{protocol}://: {name} is not installed: pip install 'fakescan[remote]'"
         ) from error
@@ -76,20 +79,27 @@ class HttpFileSystem:
         self._fs = fs
 
     @translated()
-    def facts(self, url: str) -> Facts:
-        """What HEAD tells; nothing where the server refuses it, as it does for signed URLs."""
+    def facts(self, url: str, *, needs_size: bool) -> Facts:
+        """What HEAD tells; if the size is needed, and HEAD refused, what GET of a byte does."""
         from aiohttp import ClientError
         from fsspec.asyn import sync
 
-        try:
-            headers = sync(self._fs.loop, self._head, url)
-        except (ClientError, OSError, TimeoutError):
-            return Facts()
-        return Facts(
-            _whole_number(headers.get("Content-Length")),
-            _date_ns(headers.get("Last-Modified")),
-            _strong(headers.get("ETag")),
-        )
+        for method in ("HEAD", "GET")[: 1 + needs_size]:
+            try:
+                headers = sync(self._fs.loop, self._look, method, url)
+            except TimeoutError:
+                break  # it is the file that matters, and that is asked for next
+            except (ClientError, OSError):
+                continue
+            size = headers.get("Content-Range", "").rpartition("/")[2]
+            facts = Facts(
+                _whole_number(size or headers.get("Content-Length")),
+                _date_ns(headers.get("Last-Modified")),
+                _strong(headers.get("ETag")),
+            )
+            if facts.size_bytes is not None:
+                return facts
+        return Facts()
 
     @translated()
     def open(self, url: str, start: int, stop: int | None, etag: str | None) -> BinaryIO:
@@ -106,13 +116,18 @@ class HttpFileSystem:
             return io.BytesIO()
         return cast("BinaryIO", Answer(self._fs.loop, response.content.read, response.close))
 
-    async def _head(self, url: str) -> dict[str, str]:
+    async def _look(self, method: str, url: str) -> Mapping[str, str]:
         session = await self._fs.set_session()
         headers = {"Accept-Encoding": "identity"}
-        async with session.head(_as_given(url), allow_redirects=True, headers=headers) as response:
-            if response.status != 200 or response.headers.get("Content-Encoding"):
+        if method == "GET":
+            headers["Range"] = "bytes=0-0"
+        asked = session.request(method, _as_given(url), headers=headers, allow_redirects=True)
+        async with asked as response:
+            is_told = response.status == (206 if method == "GET" else 200)
+            if not is_told or response.headers.get("Content-Encoding"):
                 return {}
-            return dict(response.headers)
+            answered: Mapping[str, str] = response.headers
+            return answered
 
     async def _get(self, url: str, headers: dict[str, str]) -> Any:
         session = await self._fs.set_session()
@@ -146,7 +161,7 @@ class S3FileSystem:
         self._fs = fs
 
     @translated()
-    def facts(self, url: str) -> Facts:
+    def facts(self, url: str, *, needs_size: bool) -> Facts:
         """HEAD of the object, then a listing of one: it may be a folder."""
         return facts_of(self._fs.info(url, refresh=True))
 
@@ -193,7 +208,7 @@ class GenericFileSystem:
         self._fs = fs
 
     @translated()
-    def facts(self, url: str) -> Facts:
+    def facts(self, url: str, *, needs_size: bool) -> Facts:
         """What fsspec tells of a path."""
         return facts_of(self._fs.info(url))
 
