@@ -155,6 +155,15 @@ def test_two_members_of_one_name_have_a_row_each(tmp_path: Path) -> None:
     assert again == found
 
 
+def test_a_nul_in_a_name_is_shown(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"a_b.png": noisy(1)})
+    path.write_bytes(path.read_bytes().replace(b"a_b.png", b"a\0b.png"))
+    (source,) = SourceFinder([str(path)])
+    assert source.name == "a\ufffdb.png"
+    assert read(source) == noisy(1)
+    assert len(keys(f"zip://a\ufffdb.png::{path}")) == 1
+
+
 def test_archives_within_folders_are_not_entered(archive: Path) -> None:
     finder = SourceFinder([str(archive.parent)])
     assert list(finder) == []
@@ -351,16 +360,16 @@ def test_a_zip_behind_a_program(tmp_path: Path) -> None:
     assert read(source) == noisy(1)
 
 
-def test_a_zip_of_wide_numbers(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        for number in range(0x10000):  # more than the narrow end can count
-            archive.writestr(f"{number}.txt", b"")
-        with archive.open("a.png", "w", force_zip64=True) as file:
-            file.write(noisy(1))
-    finder = SourceFinder([str(tmp_path / "x.zip")])
-    (source,) = finder
-    assert read(source) == noisy(1)
-    assert finder.other_files == 0x10000
+def test_a_zip_of_wide_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(3):
+            with archive.open(f"{number}.png", "w", force_zip64=True) as file:
+                file.write(noisy(number))
+    assert path.read_bytes().count(b"PK\x06\x06") == 1
+    assert [read(source) for source in SourceFinder([str(path)])] == [noisy(n) for n in range(3)]
 
 
 @given(st.integers(0, 2**32))

@@ -410,7 +410,28 @@ def test_a_member_that_fails_is_tried_again(server: LoopbackServer, tmp_path: Pa
     assert read_bytes(source) == noisy(1)
 
 
-def test_an_archive_that_changed_gives_no_mixture(server: LoopbackServer, tmp_path: Path) -> None:
+def test_a_range_is_never_longer_than_asked_for(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_tar(tmp_path / "x.tar", {"a.png": noisy(1), "b.png": noisy(2)}).read_bytes()
+
+    def longer(handler: Any) -> None:
+        first = int(handler.headers["Range"].removeprefix("bytes=").partition("-")[0])
+        handler.send_response(206)
+        handler.send_header("Content-Length", str(len(data) - first))
+        handler.end_headers()
+        handler.wfile.write(data[first:])
+
+    server.answers["/x.tar"] = data
+    sources = find(f"{server.url}/x.tar")
+    monkeypatch.setattr(remote, "_WINDOWS", remote._Windows())
+    server.answers["/x.tar"] = longer
+    assert [read_bytes(source) for source in sources] == [noisy(1), noisy(2)]
+
+
+def test_an_archive_that_changed_gives_no_mixture(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = write_tar(tmp_path / "x.tar", {"a.png": noisy(1), "b.png": noisy(2)}).read_bytes()
 
     def versioned(handler: Any) -> None:
@@ -422,7 +443,7 @@ def test_an_archive_that_changed_gives_no_mixture(server: LoopbackServer, tmp_pa
     server.answers["/x.tar"] = lambda handler: handler.file(data, ETag='"1"')
     sources = find(f"{server.url}/x.tar")
     server.answers["/x.tar"] = versioned
-    remote._WINDOWS = remote._Windows()
+    monkeypatch.setattr(remote, "_WINDOWS", remote._Windows())
     assert [
         answer.status if isinstance(answer, Unreadable) else answer
         for answer in map(read_bytes, sources)

@@ -150,12 +150,13 @@ class Archive:
         return f"{self._protocol}://{member}::{self.source.path}"
 
     def _tar_member(self, entry: TarEntry) -> MemberSource:
+        name = _without_nul(entry.name)
         return MemberSource(
-            self.key_of(entry.name),
+            self.key_of(name),
             entry.size_bytes,
             entry.modified_ns,
             Status.UNSUPPORTED_FORMAT if entry.is_sparse else None,
-            entry.name,
+            name,
             self.source,
             entry.offset,
         )
@@ -166,13 +167,14 @@ class Archive:
             problem = Status.PERMISSION_DENIED
         elif entry.is_patch or entry.method not in METHODS:
             problem = Status.UNSUPPORTED_FORMAT
+        name = _without_nul(entry.name)
         # Its time is that of some unknown time zone.
         return MemberSource(
-            self.key_of(entry.name),
+            self.key_of(name),
             entry.size_bytes,
             None,
             problem,
-            entry.name,
+            name,
             self.source,
             entry.offset,
             entry,
@@ -206,3 +208,8 @@ class Archive:
                 continue
             data += piece
         return bytes(data)
+
+
+def _without_nul(name: str) -> str:
+    # No file's path has a NUL, and reports needn't learn of one.
+    return name.replace("\0", "\N{REPLACEMENT CHARACTER}")

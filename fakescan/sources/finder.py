@@ -93,7 +93,8 @@ class SourceFinder:
     def _find(self) -> Iterator[Source]:
         for given in self._paths:
             # Who names a file so, means that file.
-            for path in (given,) if os.path.lexists(given) else expand_ranges(given):
+            is_range = "{" in given and not os.path.lexists(given)
+            for path in expand_ranges(given) if is_range else (given,):
                 yield from self._named(path)
 
     def _named(self, path: str) -> Iterator[Source]:

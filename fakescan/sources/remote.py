@@ -26,6 +26,7 @@ from fakescan.sources.keys import (
 )
 from fakescan.sources.reading import problem_of
 from fakescan.sources.servers import Facts, GenericFileSystem, S3FileSystem, file_system
+from fakescan.sources.streams import Slice
 
 WINDOW_BYTES = 1 << 20
 """How much of a remote archive is read at once where its members are looked up."""
@@ -62,7 +63,8 @@ class RemoteSource(Source):
     def open_range(self, start: int, stop: int) -> BinaryIO:
         """Open for reading the bytes from `start` to `stop`, of which there may be fewer."""
         known = _WINDOWS.find(self._version, start, stop)
-        return cast("BinaryIO", io.BytesIO(known)) if known is not None else self._open(start, stop)
+        file = self._open(start, stop) if known is None else io.BytesIO(known)
+        return cast("BinaryIO", Slice(file, stop - start))
 
     def read_window(self, start: int) -> bytes:
         """Up to `WINDOW_BYTES` from `start`, kept a while for `open_range`."""

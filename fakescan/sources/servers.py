@@ -183,6 +183,9 @@ class S3FileSystem:
                 return io.BytesIO()
             raise
         body = response["Body"]
+        if "Range" in wanted and response["ResponseMetadata"]["HTTPStatusCode"] != 206:
+            self._fs.loop.call_soon_threadsafe(body.close)
+            raise SourceError(Status.READ_ERROR)
         return cast("BinaryIO", Answer(self._fs.loop, body.read, body.close))
 
     @translated()
