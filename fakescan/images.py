@@ -78,13 +78,9 @@ def read_bytes(
     limit = max_pixels * _BYTES_PER_PIXEL + _METADATA_ALLOWANCE
     if (source.size_bytes or 0) > limit:
         return Unreadable(source, Status.TOO_LARGE)
-
-    def read() -> bytes | None:
-        with source.open() as file:
-            return read_bounded(file, source.size_bytes, limit, reserve or (lambda amount: None))
-
+    told = reserve or (lambda amount: None)
     try:
-        data = attempt(read)
+        data = attempt(lambda: read_bounded(source.open, source.size_bytes, limit, told))
     except (OSError, ValueError) as error:
         return Unreadable(source, problem_of(error))
     except MemoryError:

@@ -310,6 +310,9 @@ def test_a_tar_that_breaks_off_keeps_what_came_before(tmp_path: Path) -> None:
     first, whole = SourceFinder([str(path)])
     assert read(first) == noisy(1)
     assert (whole.path, whole.problem) == (str(path), Status.TRUNCATED)
+    # By name, what came before is there, and of what may have come after that is not known.
+    named = SourceFinder([f"tar://a.png::{path}", f"tar://b.png::{path}"])
+    assert [source.problem for source in named] == [None, Status.TRUNCATED]
 
 
 def test_a_damaged_header_ends_a_tar_with_a_row(tmp_path: Path) -> None:

@@ -511,6 +511,28 @@ def test_a_folder_is_listed_by_the_bytes_of_its_keys(memory: Any) -> None:
     assert [read_bytes(source) for source in find("memory://top/a")] == [noisy(1)] * 2
 
 
+def test_a_folder_that_can_not_be_listed_hides_no_others(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/1.png", "b/2.png", "c/3.png"):
+        memory.pipe(f"/top/{name}", noisy(1))
+    real = type(memory).ls
+
+    def ls(self: Any, path: str, detail: bool = True) -> Any:
+        if path.rstrip("/").endswith("b"):
+            raise PermissionError
+        # Some servers list a folder's own marker in it.
+        own = {"name": self._strip_protocol(path) + "/", "type": "directory", "size": 0}
+        return [own, *real(self, path, detail)]
+
+    monkeypatch.setattr(type(memory), "ls", ls)
+    assert [(source.path, source.problem) for source in find("memory://top/")] == [
+        ("memory://top/a/1.png", None),
+        ("memory://top/b/", Status.PERMISSION_DENIED),
+        ("memory://top/c/3.png", None),
+    ]
+
+
 def test_files_and_folders_that_are_named(memory: Any) -> None:
     memory.pipe("/top/a.png", noisy(1))
     memory.pipe("/top/nameless", noisy(2))

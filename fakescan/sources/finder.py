@@ -115,10 +115,11 @@ class SourceFinder:
             yield from self._enter_archive(_source(archive.archive, status), archive, path)
         elif member is not None:
             yield Source(path, problem=Status.NOT_A_REGULAR_FILE)
-        elif is_compressed_tar(path):
-            yield Source(path, status.st_size, status.st_mtime_ns, Status.UNSUPPORTED_FORMAT)
         elif self._seen.add(os.path.realpath(path)):
-            yield _source(path, status)
+            source = _source(path, status)
+            if source.problem is None and is_compressed_tar(path):
+                source = replace(source, problem=Status.UNSUPPORTED_FORMAT)
+            yield source
 
     def _remote(self, path: str) -> Iterator[Source]:
         assert self._remote_seconds is not None
@@ -292,6 +293,7 @@ class _Index:
         self._whole = Source("")
         self._listed: Source | None = None
         self._by_name: dict[str, list[MemberSource]] = {}
+        self._break: OSError | None = None
 
     def ask(self, source: RemoteSource) -> Source:
         """The archive, with what its server tells of it."""
@@ -302,15 +304,19 @@ class _Index:
     def find(self, archive: Archive, wanted: str) -> list[MemberSource]:
         """The member of this name, each if there are several, or all members in this folder.
 
-        Raises OSError as `Archive.members` does.
+        Raises OSError as `Archive.members` does, but for a member from before the break.
         """
         if archive.source != self._listed:
-            by_name: dict[str, list[MemberSource]] = {}
-            for member in archive.members():
-                by_name.setdefault(member.name, []).append(member)
-            self._listed, self._by_name = archive.source, by_name
+            self._listed, self._by_name, self._break = archive.source, {}, None
+            try:
+                for member in archive.members():
+                    self._by_name.setdefault(member.name, []).append(member)
+            except OSError as error:
+                self._break = error
         if wanted in self._by_name:
             return self._by_name[wanted]
+        if self._break is not None:
+            raise self._break  # what is asked for may have come after it
         folder = f"{wanted.rstrip('/')}/"
         below = (found for name, found in self._by_name.items() if name.startswith(folder))
         return [member for found in below for member in found]

@@ -43,30 +43,32 @@ def problem_of(error: OSError | ValueError) -> Status:
 
 
 def read_bounded(
-    file: BinaryIO,
+    open_file: Callable[[], BinaryIO],
     announced: int | None,
     most: int,
     reserve: Callable[[int], None] = lambda amount: None,
 ) -> bytes | None:
-    """All of `file`; None where it is longer than `most` bytes.
+    """All of a file; None where it is longer than `most` bytes.
 
-    `reserve` is called before bytes are taken: with the `announced` size, and again for each block
-    that comes beyond it. So a size that was a lie, or unknown, costs no more than it takes.
+    `reserve` is called before bytes are taken: with the `announced` size, before the file is even
+    opened, and again for each block that comes beyond it. So a size that was a lie, or unknown,
+    costs no more than it takes.
     """
     expected = min(_BLOCK_BYTES if announced is None else announced, most)
     reserve(expected)
-    data = file.read(expected + 1)
-    if len(data) <= expected:
-        return data
-    # Longer than announced: a file that grew, or a server that lied or said nothing.
-    blocks, size = [data], len(data)
-    while size <= most:
-        reserve(_BLOCK_BYTES)
-        block = file.read(_BLOCK_BYTES)
-        if not block:
-            break
-        blocks.append(block)
-        size += len(block)
+    with open_file() as file:
+        data = file.read(expected + 1)
+        if len(data) <= expected:
+            return data
+        # Longer than announced: a file that grew, or a server that lied or said nothing.
+        blocks, size = [data], len(data)
+        while size <= most:
+            reserve(_BLOCK_BYTES)
+            block = file.read(_BLOCK_BYTES)
+            if not block:
+                break
+            blocks.append(block)
+            size += len(block)
     if size > most:
         return None
     reserve(size)  # for a moment it is there twice

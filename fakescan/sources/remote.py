@@ -101,7 +101,11 @@ class RemoteSource(Source):
     def with_facts(self, facts: Facts) -> RemoteSource:
         """The same file, and what is known of it."""
         return replace(
-            self, size_bytes=facts.size_bytes, modified_ns=facts.modified_ns, etag=facts.etag
+            self,
+            size_bytes=facts.size_bytes,
+            modified_ns=facts.modified_ns,
+            problem=facts.problem,
+            etag=facts.etag,
         )
 
     def asked(self, *, needs_size: bool = False) -> RemoteSource:
@@ -202,10 +206,13 @@ def _walk(system: object, top: str) -> Iterator[tuple[str, Facts]]:
             waiting.pop()
             continue
         name, facts = waiting[-1].pop()
-        if facts.is_folder:
-            waiting.append(_entries(system, top, name))
-        else:
+        if not facts.is_folder:
             yield name, facts
+            continue
+        try:
+            waiting.append(_entries(system, top, name))
+        except OSError as error:
+            yield name, Facts(problem=problem_of(error))
 
 
 def _entries(system: GenericFileSystem, top: str, folder: str) -> list[tuple[str, Facts]]:

@@ -25,6 +25,7 @@ class Facts:
     modified_ns: int | None = None
     etag: str | None = None
     is_folder: bool = False
+    problem: Status | None = None
 
 
 class FileSystem(Protocol):
@@ -227,10 +228,10 @@ class GenericFileSystem:
     @translated()
     def list_folder(self, url: str) -> list[tuple[str, Facts]]:
         """The names in a folder, and what is known of each."""
-        entries = self._fs.ls(url, detail=True)
-        return [
-            (entry["name"].rstrip("/").rpartition("/")[2], facts_of(entry)) for entry in entries
-        ]
+        # Some list the folder itself too, for its marker.
+        own = self._fs._strip_protocol(url).rstrip("/")
+        found = ((one["name"].rstrip("/"), one) for one in self._fs.ls(url, detail=True))
+        return [(name.rpartition("/")[2], facts_of(one)) for name, one in found if name != own]
 
 
 def facts_of(info: dict[str, Any]) -> Facts:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import time
 from collections.abc import Awaitable, Callable
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from fakescan.records import Status
 from fakescan.sources.failures import translated
 from fakescan.sources.reading import SourceError
+
+if TYPE_CHECKING:
+    import asyncio
 
 ANSWER_SECONDS = 600.0
 """How long one answer may take as a whole, so that a server that drips can't hold up a scan."""
