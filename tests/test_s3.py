@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import FakeBackend, noisy, plain, run
+from loopback import LoopbackServer, endless, failing, serve
 from test_archives import write_tar, write_zip
 from test_remote import SECRET
 
@@ -159,6 +160,48 @@ def test_without_credentials_it_is_a_row(bucket: Any, monkeypatch: pytest.Monkey
         assert find("s3://photos/")[0].problem is Status.PERMISSION_DENIED
     finally:
         fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.fixture
+def other_endpoint(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServer]:
+    """An S3 that can misbehave, in moto's place."""
+    import fsspec
+
+    kind = fsspec.get_filesystem_class("s3")
+    with serve() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        kind.clear_instance_cache()
+        yield server
+        kind.clear_instance_cache()
+
+
+def test_an_endpoint_that_fails_is_asked_three_times(other_endpoint: LoopbackServer) -> None:
+    for times, expected in ((2, noisy(1)), (3, Status.READ_ERROR)):
+        other_endpoint.answers["/photos/a.png"] = failing(times, noisy(1))
+        other_endpoint.asked.clear()
+        assert read(find("s3://photos/a.png")[0]) == expected
+        assert other_endpoint.asked["GET /photos/a.png"] == 3
+
+
+def test_an_endpoint_that_is_silent_or_refuses_is_a_row(other_endpoint: LoopbackServer) -> None:
+    other_endpoint.answers["/photos/a.png"] = other_endpoint.hang
+    (source,) = SourceFinder(["s3://photos/a.png"], remote_seconds=0.2)
+    assert read(source) is Status.READ_ERROR
+    other_endpoint.answers["/photos/b.png"] = lambda handler: handler.status(403)
+    assert read(find("s3://photos/b.png")[0]) is Status.PERMISSION_DENIED
+
+
+def test_an_endpoint_that_knows_no_ranges_fills_no_memory(
+    other_endpoint: LoopbackServer,
+) -> None:
+    def whole(handler: Any) -> None:
+        if handler.command == "HEAD":
+            handler.file(bytes(1000))
+        else:
+            endless(handler)
+
+    other_endpoint.answers["/photos/x.tar"] = whole
+    assert [source.problem for source in find("s3://photos/x.tar")] == [Status.READ_ERROR]
 
 
 def test_a_changed_object_is_not_taken_for_the_one_that_was_listed(bucket: Any) -> None:
