@@ -37,14 +37,8 @@ from fakescan.codestream import (
     parse_orientation,
 )
 from fakescan.records import DEFAULT_MAX_PIXELS, DecodedImage, Source, Status, Unreadable
-from fakescan.sources import (
-    TIFF_RAW_SUFFIXES,
-    attempt,
-    has_image_suffix,
-    problem_of,
-    read_bounded,
-    sniff_media_type,
-)
+from fakescan.sources import TIFF_RAW_SUFFIXES, has_image_suffix, problem_of, sniff_media_type
+from fakescan.sources.reading import read_bounded
 
 if TYPE_CHECKING:
     from fakescan.records import UInt8Array
@@ -78,9 +72,8 @@ def read_bytes(
     limit = max_pixels * _BYTES_PER_PIXEL + _METADATA_ALLOWANCE
     if (source.size_bytes or 0) > limit:
         return Unreadable(source, Status.TOO_LARGE)
-    told = reserve or (lambda amount: None)
     try:
-        data = attempt(lambda: read_bounded(source.open, source.size_bytes, limit, told))
+        data = read_bounded(source, limit, reserve)
     except (OSError, ValueError) as error:
         return Unreadable(source, problem_of(error))
     except MemoryError:

@@ -23,7 +23,7 @@ from fakescan.images import read_bytes
 from fakescan.pipeline import ScanOptions, scan
 from fakescan.records import Source, Status, Unreadable
 from fakescan.sources import Shard, SourceFinder, archives
-from fakescan.sources.reading import SourceError
+from fakescan.sources.failures import SourceError
 from fakescan.sources.tars import read_tar
 from fakescan.sources.zips import read_zip
 from fakescan.store import Store

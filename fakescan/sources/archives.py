@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from fakescan.records import Source, Status
+from fakescan.sources.failures import SourceError
 from fakescan.sources.formats import HEAD_BYTES, sniff_media_type
-from fakescan.sources.reading import SourceError
 from fakescan.sources.remote import WINDOW_BYTES, RemoteSource
 from fakescan.sources.streams import Slice
 from fakescan.sources.tars import BLOCK_BYTES, TarEntry, looks_like_tar, read_tar

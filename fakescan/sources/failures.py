@@ -1,4 +1,4 @@
-"""What goes wrong with servers: which of it passes, and what it is called here."""
+"""What goes wrong with files: which of it passes, and what it is called here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from fakescan.records import FakescanError, Status
-from fakescan.sources.reading import SourceError, TransientError
 
 T = TypeVar("T")
 
@@ -23,6 +22,36 @@ _GONE_STATUSES = frozenset((404, 410))
 _CREDENTIAL_ERRORS = frozenset(
     ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "RefreshError")
 )
+
+
+class SourceError(OSError):
+    """A file can't be read, and this is its status."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.sentence)
+        self.status = status
+
+    def __reduce__(self) -> tuple[type[SourceError], tuple[Status]]:
+        return type(self), (self.status,)
+
+
+class TransientError(SourceError):
+    """A file can't be read just now; tried again, it may be."""
+
+
+def problem_of(error: OSError | ValueError) -> Status:
+    """The status for an error from opening or reading a file."""
+    if isinstance(error, SourceError):
+        return error.status
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return Status.NOT_FOUND
+    if isinstance(error, PermissionError):
+        return Status.PERMISSION_DENIED
+    if isinstance(error, IsADirectoryError):
+        return Status.NOT_A_REGULAR_FILE
+    if isinstance(error, ValueError):  # a NUL in the name
+        return Status.NOT_FOUND
+    return Status.READ_ERROR
 
 
 class HttpError(OSError):

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from fakescan.records import Source, Status
 from fakescan.sources.archives import Archive, MemberSource
+from fakescan.sources.failures import problem_of
 from fakescan.sources.formats import HEAD_BYTES, has_image_suffix, sniff_media_type
 from fakescan.sources.keys import (
     ArchiveKey,
@@ -22,7 +23,6 @@ from fakescan.sources.keys import (
     show,
     split_member,
 )
-from fakescan.sources.reading import problem_of
 from fakescan.sources.remote import RemoteSource, list_folder
 from fakescan.sources.shards import Shard
 

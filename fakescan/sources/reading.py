@@ -1,4 +1,4 @@
-"""Reading within bounds, and what became of it when it failed."""
+"""Reading within bounds: of files' bytes, and of lists of paths."""
 
 from __future__ import annotations
 
@@ -6,57 +6,29 @@ import os
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from fakescan.records import Status
+from fakescan.records import Source
+from fakescan.sources.failures import attempt
 
 _BLOCK_BYTES = 16 << 20
 """By how much a file that is longer than announced is read on, and reserved for."""
 
 
-class SourceError(OSError):
-    """A file can't be read, and this is its status."""
-
-    def __init__(self, status: Status) -> None:
-        super().__init__(status.sentence)
-        self.status = status
-
-    def __reduce__(self) -> tuple[type[SourceError], tuple[Status]]:
-        return type(self), (self.status,)
-
-
-class TransientError(SourceError):
-    """A file can't be read just now; tried again, it may be."""
-
-
-def problem_of(error: OSError | ValueError) -> Status:
-    """The status for an error from opening or reading a file."""
-    if isinstance(error, SourceError):
-        return error.status
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return Status.NOT_FOUND
-    if isinstance(error, PermissionError):
-        return Status.PERMISSION_DENIED
-    if isinstance(error, IsADirectoryError):
-        return Status.NOT_A_REGULAR_FILE
-    if isinstance(error, ValueError):  # a NUL in the name
-        return Status.NOT_FOUND
-    return Status.READ_ERROR
-
-
 def read_bounded(
-    open_file: Callable[[], BinaryIO],
-    announced: int | None,
-    most: int,
-    reserve: Callable[[int], None] = lambda amount: None,
+    source: Source, most: int, reserve: Callable[[int], None] | None = None
 ) -> bytes | None:
-    """All of a file; None where it is longer than `most` bytes.
+    """All of a file; None where it is longer than `most` bytes. Raises as `Source.open` does.
 
-    `reserve` is called before bytes are taken: with the `announced` size, before the file is even
+    `reserve` is called before bytes are taken: with the size announced, before the file is even
     opened, and again for each block that comes beyond it. So a size that was a lie, or unknown,
     costs no more than it takes.
     """
-    expected = min(_BLOCK_BYTES if announced is None else announced, most)
+    return attempt(lambda: _read_once(source, most, reserve or (lambda amount: None)))
+
+
+def _read_once(source: Source, most: int, reserve: Callable[[int], None]) -> bytes | None:
+    expected = min(_BLOCK_BYTES if source.size_bytes is None else source.size_bytes, most)
     reserve(expected)
-    with open_file() as file:
+    with source.open() as file:
         data = file.read(expected + 1)
         if len(data) <= expected:
             return data

@@ -11,7 +11,7 @@ from functools import partial
 from typing import BinaryIO, cast
 
 from fakescan.records import FakescanError, Source
-from fakescan.sources.failures import attempt
+from fakescan.sources.failures import attempt, problem_of
 from fakescan.sources.formats import has_image_suffix
 from fakescan.sources.keys import (
     REMOTE_PROTOCOLS,
@@ -24,7 +24,6 @@ from fakescan.sources.keys import (
     show,
     split_member,
 )
-from fakescan.sources.reading import problem_of
 from fakescan.sources.servers import Facts, GenericFileSystem, S3FileSystem, file_system
 from fakescan.sources.streams import Slice
 

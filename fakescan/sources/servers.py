@@ -11,9 +11,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO, Protocol, cast
 
 from fakescan.records import FakescanError, Status
-from fakescan.sources.failures import HttpError, http_status, translated
+from fakescan.sources.failures import HttpError, SourceError, http_status, translated
 from fakescan.sources.keys import REMOTE_PROTOCOLS, protocol_of
-from fakescan.sources.reading import SourceError
 from fakescan.sources.streams import CHUNK_BYTES, Answer, TranslatedSlice
 
 

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from fakescan.records import Status
-from fakescan.sources.failures import translated
-from fakescan.sources.reading import SourceError
+from fakescan.sources.failures import SourceError, translated
 
 if TYPE_CHECKING:
     import asyncio

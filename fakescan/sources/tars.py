@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fakescan.records import Status
-from fakescan.sources.reading import SourceError
+from fakescan.sources.failures import SourceError
 
 BLOCK_BYTES = 512
 MAX_EXTRA_BYTES = 1 << 20

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from fakescan.records import Status
-from fakescan.sources.reading import SourceError
+from fakescan.sources.failures import SourceError
 
 LOCAL_HEADER_BYTES = 30
 STORED, DEFLATED, BZIP2 = 0, 8, 12
