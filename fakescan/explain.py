@@ -131,7 +131,7 @@ def is_flagged(finding: Finding) -> bool:
 
 def overlay_name(finding: Finding) -> str:
     """STEM-SHA.png: two files of one name don't collide, and no name leads elsewhere."""
-    stem = Path(finding.source.path).stem
+    stem = Path(finding.source.name).stem
     safe = "".join(letter if letter.isprintable() and letter != "/" else "_" for letter in stem)
     return f"{safe[:80].lstrip('.') or 'picture'}-{(finding.measurement.sha256 or '')[:12]}.png"
 

@@ -38,6 +38,7 @@ from fakescan.codestream import (
 )
 from fakescan.records import DEFAULT_MAX_PIXELS, DecodedImage, Source, Status, Unreadable
 from fakescan.sources import TIFF_RAW_SUFFIXES, has_image_suffix, problem_of, sniff_media_type
+from fakescan.sources.reading import read_bounded
 
 if TYPE_CHECKING:
     from fakescan.records import UInt8Array
@@ -74,16 +75,13 @@ def read_bytes(
     limit = max_pixels * _BYTES_PER_PIXEL + _METADATA_ALLOWANCE
     if (source.size_bytes or 0) > limit:
         return Unreadable(source, Status.TOO_LARGE)
-    if reserve is not None:
-        reserve(source.size_bytes or 0)
     try:
-        with source.open() as file:
-            data = file.read(limit + 1)
+        data = read_bounded(source, limit, reserve)
     except (OSError, ValueError) as error:
         return Unreadable(source, problem_of(error))
     except MemoryError:
         return Unreadable(source, Status.OUT_OF_MEMORY)
-    return Unreadable(source, Status.TOO_LARGE) if len(data) > limit else data
+    return Unreadable(source, Status.TOO_LARGE) if data is None else data
 
 
 def decode_image(
@@ -112,7 +110,7 @@ def decode_image(
         return unreadable(Status.EMPTY)
     if media_type is None:
         # Zeros are what a lost write or an interrupted copy leaves of a picture.
-        lost = has_image_suffix(source.path) and not data[:64].strip(b"\0")
+        lost = has_image_suffix(source.name) and not data[:64].strip(b"\0")
         return unreadable(Status.CORRUPT if lost else Status.NOT_AN_IMAGE)
     if media_type not in _OPENERS:
         return unreadable(Status.UNSUPPORTED_FORMAT)
@@ -217,7 +215,7 @@ def _media_type(source: Source, data: bytes) -> str | None:
         return media_type
     if data[8:10] == b"CR":
         return "image/x-canon-cr2"
-    suffix = source.path[source.path.rfind(".") :].lower()
+    suffix = source.name[source.name.rfind(".") :].lower()
     if suffix in TIFF_RAW_SUFFIXES:
         # Their first IFD is a thumbnail, and Pillow would take it for the picture.
         return _RAW_MEDIA_TYPES[suffix]

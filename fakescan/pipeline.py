@@ -30,7 +30,7 @@ from fakescan.records import (
     Unreadable,
 )
 from fakescan.sources import Shard, SourceFinder, decoding_hint, sniff_media_type
-from fakescan.store import Store, real_path_bytes
+from fakescan.store import Store
 from fakescan.verdict import Policy
 from fakescan.weights import ModelCard, find_models, locate
 
@@ -45,7 +45,8 @@ _BATCHES_AHEAD = 3
 class ScanOptions:
     """What a scan looks at, with what, and how it judges. `models` empty: all that come along.
 
-    `shard` is `I/N`. With `isolate`, files are decoded in worker processes, where each may take
+    `shard` is `I/N`. With `remote`, URLs are opened, of servers that are silent for at most
+    `remote_seconds`. With `isolate`, files are decoded in worker processes, where each may take
     `decode_seconds`, and a process `decode_memory` MiB.
     """
 
@@ -65,6 +66,8 @@ class ScanOptions:
     excluded: tuple[str, ...] = ()
     rescan: bool = False
     shard: str | None = None
+    remote: bool = False
+    remote_seconds: float = 30.0
     isolate: bool = False
     decode_seconds: float = 30.0
     decode_memory: int = 4096
@@ -124,7 +127,9 @@ class Scan(Iterator[Finding]):
             self._isolated.close()
 
     def _run(self) -> Generator[Finding]:
-        workers = self.options.workers or min(16, os.cpu_count() or 1)
+        # Who waits for servers needs no core.
+        usual = 16 if self.options.remote else min(16, os.cpu_count() or 1)
+        workers = self.options.workers or usual
         ahead = workers + _BATCHES_AHEAD * self.options.batch_size
         prepared = read_ahead(
             self._finder, self._prepare, workers=workers, ahead=ahead, stop=self._stop
@@ -135,25 +140,27 @@ class Scan(Iterator[Finding]):
                 for item, measurement in zip(batch, measurements, strict=True):
                     if self._store is not None and not item.is_known:
                         self._store.put(item.source, measurement, self._key(item.source))
-                    yield self._policy.judge(item.source, with_name(measurement, item.source.path))
+                    yield self._policy.judge(item.source, with_name(measurement, item.source.name))
         finally:
             prepared.close()
 
     def _key(self, source: Source) -> str:
-        return f"{self._settings_key}:{decoding_hint(source.path)}"
+        return f"{self._settings_key}:{decoding_hint(source.name)}"
 
     def _prepare(self, source: Source, reserve: Callable[[int], None]) -> Prepared:
         store = None if self.options.rescan else self._store
         key = self._key(source)
-        if store is not None and source.size_bytes is not None and source.modified_ns is not None:
-            known = store.find_by_file(
-                real_path_bytes(source.path), source.size_bytes, source.modified_ns, key
-            )
+        source = source.resolve()
+        identity = source.identity()
+        if store is not None and identity is not None:
+            known = store.find_by_file(*identity, key)
             if known is not None:
                 return Prepared(source, known, is_known=True)
         data = read_bytes(source, max_pixels=self.options.max_pixels, reserve=reserve)
         if isinstance(data, Unreadable):
             return prepare(data, self.cards, crops=self.options.crops)
+        if source.size_bytes is None:
+            source = replace(source, size_bytes=len(data))
         sha256 = compute_sha256(data)
         if store is not None:
             known = store.find_by_content(sha256, key)
@@ -214,6 +221,7 @@ def scan(
         follow_links=options.follow_links,
         excluded=options.excluded,
         shard=shard,
+        remote_seconds=options.remote_seconds if options.remote else None,
     )
     return Scan(finder, detectors, policy, options, store)
 

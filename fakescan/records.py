@@ -72,7 +72,7 @@ _STATUS_SENTENCES = {
     Status.DECODER_CRASHED: "The decoder crashed on this file.",
     Status.TIMED_OUT: "Decoding took too long.",
     Status.OUT_OF_MEMORY: "There was not enough memory for this picture.",
-    Status.READ_ERROR: "The file could not be read from its disk.",
+    Status.READ_ERROR: "The file could not be read.",
 }
 
 _CONTENT_STATUSES = frozenset(
@@ -176,6 +176,21 @@ class Source:
     size_bytes: int | None = None
     modified_ns: int | None = None
     problem: Status | None = None
+
+    @property
+    def name(self) -> str:
+        """What suffixes and hints are read from."""
+        return self.path
+
+    def resolve(self) -> Source:
+        """With what only a question to a server tells, where the file lies on one."""
+        return self
+
+    def identity(self) -> tuple[bytes, int, int] | None:
+        """A key, size and modification time that stay the same while the file does, if known."""
+        if self.size_bytes is None or self.modified_ns is None:
+            return None
+        return os.fsencode(os.path.realpath(self.path)), self.size_bytes, self.modified_ns
 
     def open(self) -> BinaryIO:
         """Open for reading bytes, never waiting on a pipe.

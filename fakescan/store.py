@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import sqlite3
 import threading
 import time
@@ -53,11 +52,6 @@ def default_store_path() -> Path:
     return Path(platformdirs.user_cache_dir("fakescan", appauthor=False)) / "measurements.sqlite3"
 
 
-def real_path_bytes(path: str) -> bytes:
-    """A file's key in the store: its path with links resolved, as the system's bytes."""
-    return os.fsencode(os.path.realpath(path))
-
-
 class Store:
     """Measurements by content and by file, in SQLite; enter it before use.
 
@@ -103,7 +97,7 @@ class Store:
     def find_by_file(
         self, path_bytes: bytes, size_bytes: int, modified_ns: int, settings_key: str
     ) -> Measurement | None:
-        """What was measured of the file at this real path, if size and time are still the same."""
+        """What was measured of the file that `Source.identity` says this of, if it is the same."""
         if not self._is_settled(modified_ns):
             return None
         with self._lock:
@@ -142,11 +136,11 @@ class Store:
         if sha256 is None or not measurement.status.is_of_content or self._connection is None:
             return
         data = encode_measurement(measurement)
-        size_bytes, modified_ns = source.size_bytes, source.modified_ns
-        path_bytes = real_path_bytes(source.path)
+        identity = source.identity()
         with self._lock:
             self._pending_measurements[sha256, settings_key] = data
-            if size_bytes is not None and modified_ns is not None and self._is_settled(modified_ns):
+            if identity is not None and self._is_settled(identity[2]):
+                path_bytes, size_bytes, modified_ns = identity
                 self._pending_files[path_bytes] = (size_bytes, modified_ns, sha256)
             if (
                 max(len(self._pending_files), len(self._pending_measurements)) >= BATCH_ROWS

@@ -38,6 +38,7 @@ CHECKOUT = Path(fakescan.__file__).parents[1]
 HEAVY_MODULES = (
     *("torch", "torchvision", "numpy", "PIL", "matplotlib"),
     *("c2pa", "ray", "tensorrt", "onnxruntime"),
+    *("fsspec", "aiohttp", "s3fs", "yarl"),
 )
 
 CARD = ModelCard(

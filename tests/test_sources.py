@@ -17,13 +17,13 @@ from fakescan.records import FakescanError, Source, Status
 from fakescan.sources import (
     Shard,
     SourceFinder,
-    _RealPaths,
     decoding_hint,
     has_image_suffix,
     problem_of,
     read_paths,
     sniff_media_type,
 )
+from fakescan.sources.finder import _RealPaths
 
 
 def find(*paths: Path | str, **options: Any) -> list[str]:

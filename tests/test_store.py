@@ -33,7 +33,6 @@ from fakescan.store import (
     decode_measurement,
     default_store_path,
     encode_measurement,
-    real_path_bytes,
 )
 
 KEY = "photo 1.0.0 torch fp32"
@@ -64,9 +63,9 @@ def count_rows(path: Path) -> int:
 
 
 def find(store: Store, source: Source, key: str = KEY) -> Measurement | None:
-    assert source.size_bytes is not None and source.modified_ns is not None
-    path_bytes = real_path_bytes(source.path)
-    return store.find_by_file(path_bytes, source.size_bytes, source.modified_ns, key)
+    identity = source.identity()
+    assert identity is not None
+    return store.find_by_file(*identity, key)
 
 
 # Serialisation

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fakescan.cli.options import DeviceOption, JsonOption, ModelsOption
+from fakescan.cli.options import (
+    DeviceOption,
+    JsonOption,
+    ModelsOption,
+    RemoteOption,
+    RemoteSecondsOption,
+)
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, ExitCode, FakescanError, Status
 
 if TYPE_CHECKING:
@@ -28,6 +34,8 @@ def inspect(
     overlay: Annotated[
         Path | None, typer.Option(help="Draw where the model looked into this PNG.")
     ] = None,
+    remote: RemoteOption = False,
+    remote_seconds: RemoteSecondsOption = 30.0,
     json_output: JsonOption = False,
 ) -> None:
     """Show all that is known of one file, where every mark is, and why it was judged so."""
@@ -36,15 +44,21 @@ def inspect(
     from fakescan.cli.console import OutputConsole
     from fakescan.pipeline import ScanOptions, scan
     from fakescan.reports import to_record
+    from fakescan.sources import check_path, is_archive
 
     if Path(file).is_dir():
         raise FakescanError(f"{file} is a folder: fakescan scan {file}")
+    check_path(file, remote_seconds if remote else None)
+    if is_archive(file):
+        raise FakescanError("An archive holds many files: fakescan scan it, or name a member.")
     options = ScanOptions(
         models=tuple(model or ()),
         device=device,
         max_false_positive_rate=max_fpr,
         watermarks=True,
         workers=1,
+        remote=remote,
+        remote_seconds=remote_seconds,
     )
     for finding in scan([file], options):
         if overlay is not None:

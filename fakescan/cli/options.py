@@ -23,3 +23,12 @@ ModelsOption = Annotated[
     typer.Option("--model", help="Name or .safetensors file of a model; may be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
+RemoteOption = Annotated[
+    bool, typer.Option("--remote", help="Open URLs: s3, gs, hf, http and https.")
+]
+RemoteSecondsOption = Annotated[
+    float,
+    typer.Option(
+        "--remote-seconds", min=0.1, help="With --remote: how long a server may be silent."
+    ),
+]

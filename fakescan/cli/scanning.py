@@ -22,6 +22,8 @@ from fakescan.cli.options import (
     DeviceOption,
     ModelsOption,
     PrecisionOption,
+    RemoteOption,
+    RemoteSecondsOption,
 )
 from fakescan.records import (
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
@@ -52,7 +54,7 @@ _STANDARD_INPUT = "-"
 def scan(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(help="Files and folders; - reads paths from standard input."),
+        typer.Argument(help="Files, folders, archives, URLs; - reads paths from standard input."),
     ] = None,
     path_list: Annotated[
         list[Path] | None,
@@ -73,7 +75,10 @@ def scan(
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 64,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Threads that read and decode; by default one a core, up to 16."),
+        typer.Option(
+            min=1,
+            help="Threads that read and decode; by default one a core, up to 16; 16 with --remote.",
+        ),
     ] = None,
     crops: Annotated[int, typer.Option(min=1, max=64, help="Windows a picture, at most.")] = 8,
     watermarks: Annotated[
@@ -115,6 +120,8 @@ def scan(
         str | None,
         typer.Option(metavar="I/N", help="Only this part of the files, by their paths."),
     ] = None,
+    remote: RemoteOption = False,
+    remote_seconds: RemoteSecondsOption = 30.0,
     isolate: Annotated[
         bool, typer.Option("--isolate", help="Decode in processes that hostile files may crash.")
     ] = False,
@@ -131,7 +138,7 @@ def scan(
 
     outputs = _Outputs(tuple(report or ()), json_lines, overlay, overlay_all)
     inputs = _Inputs(tuple(paths or ()), tuple(path_list or ()), null_separated)
-    _check_inputs(inputs)
+    _check_inputs(inputs, remote_seconds if remote else None)
     _check_reports(outputs.reports, inputs.paths)
     if overlay_all and overlay is None:
         raise FakescanError("--overlay-all needs --overlay FOLDER.")
@@ -154,6 +161,8 @@ def scan(
         excluded=tuple(os.path.realpath(path) for path in written),
         rescan=rescan,
         shard=shard,
+        remote=remote,
+        remote_seconds=remote_seconds,
         isolate=isolate,
         decode_seconds=decode_seconds,
         decode_memory=decode_memory,
@@ -273,12 +282,17 @@ def _overlays(options: ScanOptions, outputs: _Outputs) -> Callable[[Finding], Fi
     return folder.add
 
 
-def _check_inputs(inputs: _Inputs) -> None:
+def _check_inputs(inputs: _Inputs, remote_seconds: float | None) -> None:
+    from fakescan.sources import check_path
+
     if not (inputs.paths or inputs.lists):
         raise FakescanError("Nothing to scan: name files and folders, or a --list FILE of them.")
     for path_list in inputs.lists:
         if not os.access(path_list, os.R_OK):
             raise FakescanError(f"--list {path_list}: there is no such file that can be read.")
+    for path in inputs.paths:
+        if path != _STANDARD_INPUT:
+            check_path(path, remote_seconds)
 
 
 def _store_files(store: Path | None) -> Iterator[Path]:
@@ -318,8 +332,9 @@ def _with_progress(scan: Scan, inputs: _Inputs, options: ScanOptions) -> Iterato
     from tqdm import tqdm
 
     with tqdm(scan, unit=" files", disable=None, dynamic_ncols=True, leave=False) as bar:
-        if not bar.disable and inputs.can_repeat:
-            # Counting goes on beside the scan, so that the time left is known soon.
+        if not bar.disable and inputs.can_repeat and not options.remote:
+            # Counting goes on beside the scan, so that the time left is known soon. Listing a
+            # bucket twice would cost as many requests again.
             threading.Thread(target=_count, args=(bar, inputs, options), daemon=True).start()
         yield from bar
 

@@ -1,0 +1,16 @@
+"""Where files come from: folders, arguments, standard input, archives and servers."""
+
+from __future__ import annotations
+
+from fakescan.sources.failures import problem_of as problem_of
+from fakescan.sources.finder import SourceFinder as SourceFinder
+from fakescan.sources.formats import HEAD_BYTES as HEAD_BYTES
+from fakescan.sources.formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from fakescan.sources.formats import TIFF_RAW_SUFFIXES as TIFF_RAW_SUFFIXES
+from fakescan.sources.formats import decoding_hint as decoding_hint
+from fakescan.sources.formats import has_image_suffix as has_image_suffix
+from fakescan.sources.formats import sniff_media_type as sniff_media_type
+from fakescan.sources.keys import is_archive as is_archive
+from fakescan.sources.reading import read_paths as read_paths
+from fakescan.sources.remote import check_path as check_path
+from fakescan.sources.shards import Shard as Shard

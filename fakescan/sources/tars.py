@@ -1,0 +1,136 @@
+"""The members of a tar, by one walk over its headers."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from fakescan.records import Status
+from fakescan.sources.failures import SourceError
+
+BLOCK_BYTES = 512
+MAX_EXTRA_BYTES = 1 << 20
+"""Of an extended header or a long name (POSIX allows paths of 4 KiB)."""
+
+MAX_EXTRA_HEADERS = 16
+"""Before one member."""
+
+_SPARSE_NAMES = {"GNU.sparse.map", "GNU.sparse.size", "GNU.sparse.major"}
+# Where GNU's sparse header, and each block that continues it, say that another block follows.
+_HAS_MAP_AT, _MAP_GOES_ON_AT = 482, 504
+
+_EXTRA_TYPES = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TarEntry:
+    """A regular file in a tar: where its bytes lie. `is_sparse`: they are not all there."""
+
+    name: str
+    offset: int
+    size_bytes: int
+    modified_ns: int
+    is_sparse: bool
+
+
+def looks_like_tar(head: bytes) -> bool:
+    """Whether a file that begins with these 512 bytes is a tar, perhaps an empty one."""
+    if len(head) < BLOCK_BYTES:
+        return False
+    if not head.strip(b"\0"):
+        return True
+    try:
+        tarfile.TarInfo.frombuf(head[:BLOCK_BYTES], "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def read_tar(read_at: Callable[[int, int], bytes]) -> Iterator[TarEntry]:
+    """The files of a tar in their order; `read_at(start, size)` gives its bytes, fewer at its end.
+
+    Formats: ustar and pax (POSIX.1-2001), and GNU's long names. Raises SourceError where it is
+    damaged or breaks off.
+    """
+    offset = 0
+    extra: dict[str, str] = {}
+    extra_headers = 0
+    while (header := _read_header(read_at, offset)) is not None:
+        if header.type in _EXTRA_TYPES:
+            extra_headers += 1
+            if header.size > MAX_EXTRA_BYTES or extra_headers > MAX_EXTRA_HEADERS:
+                raise SourceError(Status.CORRUPT)
+            # What is said of all members (XGLTYPE) is never a name or a size of one.
+            if header.type != tarfile.XGLTYPE:
+                extra |= _read_extra(header.type, read_at(offset + BLOCK_BYTES, header.size))
+            offset += BLOCK_BYTES + _whole_blocks(header.size)
+            continue
+        is_sparse = header.type == tarfile.GNUTYPE_SPARSE or bool(_SPARSE_NAMES & extra.keys())
+        offset = _skip_map(read_at, offset) if header.type == tarfile.GNUTYPE_SPARSE else offset
+        offset += BLOCK_BYTES
+        size = _number(extra.get("size")) or header.size
+        if header.isreg():
+            name = extra.get("path", header.name)
+            yield TarEntry(name, offset, size, int(header.mtime) * 10**9, is_sparse)
+        if header.isreg() or header.type not in tarfile.SUPPORTED_TYPES:
+            offset += _whole_blocks(size)
+        extra, extra_headers = {}, 0
+
+
+def _read_header(read_at: Callable[[int, int], bytes], offset: int) -> tarfile.TarInfo | None:
+    """The header at `offset`; None at the end."""
+    block = read_at(offset, BLOCK_BYTES)
+    if not block.strip(b"\0"):
+        return None  # two empty blocks, which some writers leave out
+    if len(block) < BLOCK_BYTES:
+        raise SourceError(Status.TRUNCATED)
+    try:
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        raise SourceError(Status.CORRUPT) from None
+    if header.size < 0:  # which would lead back, and round in a circle
+        raise SourceError(Status.CORRUPT)
+    return header
+
+
+def _skip_map(read_at: Callable[[int, int], bytes], offset: int) -> int:
+    """Where the last block of the sparse header at `offset` begins."""
+    goes_on_at = _HAS_MAP_AT
+    while True:
+        block = read_at(offset, BLOCK_BYTES)
+        if len(block) < BLOCK_BYTES:
+            raise SourceError(Status.TRUNCATED)
+        if not block[goes_on_at]:
+            return offset
+        goes_on_at = _MAP_GOES_ON_AT
+        offset += BLOCK_BYTES
+
+
+def _read_extra(kind: bytes, data: bytes) -> dict[str, str]:
+    if kind == tarfile.GNUTYPE_LONGNAME:
+        return {"path": data.partition(b"\0")[0].decode(errors="surrogateescape")}
+    records: dict[str, str] = {}
+    while kind != tarfile.GNUTYPE_LONGLINK and data.strip(b"\0"):
+        # "LENGTH NAME=VALUE\n", the length that of all of it.
+        digits, _, _ = data[:20].partition(b" ")
+        length = _number(digits.decode("latin-1")) or 0
+        record = data[len(digits) + 1 : length]
+        name, sign, value = record.partition(b"=")
+        if not sign or not record.endswith(b"\n"):
+            raise SourceError(Status.CORRUPT)
+        records[name.decode(errors="replace")] = value[:-1].decode(errors="surrogateescape")
+        data = data[length:]
+    return records
+
+
+def _number(text: str | None) -> int | None:
+    is_number = text is not None and text.isascii() and text.isdigit() and len(text) < 19
+    return int(text) if text is not None and is_number else None
+
+
+def _whole_blocks(size: int) -> int:
+    return -(-size // BLOCK_BYTES) * BLOCK_BYTES
