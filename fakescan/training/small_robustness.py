@@ -6,12 +6,14 @@ that do. All figures are at a calibrated probability of one half, as published o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
 from fakescan.training.attacks import EPSILONS, Method, attack_windows
 from fakescan.training.data import AI, REAL, Pictures
@@ -57,7 +59,8 @@ def measure_conditions(
         degraded = np.stack([degrade(one, index) for index, one in enumerate(pictures.pixels)])
         return _row(name, logits_of, card, degraded, pictures.labels, PUBLISHED.get(name))
 
-    return tuple(measure(name, degrade) for name, degrade in _CONDITIONS.items())
+    conditions = tqdm(_CONDITIONS.items(), desc="degraded", disable=None, leave=False)
+    return tuple(measure(name, degrade) for name, degrade in conditions)
 
 
 def measure_attacked(
@@ -79,12 +82,10 @@ def measure_attacked(
         return _row(name, partial(_logits, detector), card, pixels, attacked.labels, None)
 
     rows = [measure("not-attacked", attacked.pixels)]
-    for method in Method:
-        for epsilon in EPSILONS:
-            moved = attack_windows(
-                *(detector, attacked.pixels, attacked.labels, method, epsilon), seed
-            )
-            rows.append(measure(f"{method}-{epsilon}", moved))
+    attacks = list(itertools.product(Method, EPSILONS))
+    for method, epsilon in tqdm(attacks, desc="attacked", disable=None, leave=False):
+        moved = attack_windows(*(detector, attacked.pixels, attacked.labels, method, epsilon), seed)
+        rows.append(measure(f"{method}-{epsilon}", moved))
     return tuple(rows)
 
 
