@@ -299,7 +299,10 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """What one model said of one image: a logit a crop, and the pooled one; uncalibrated."""
+    """What one model said of one image: a logit a crop, and the pooled one; uncalibrated.
+
+    A model that was shown the picture as a whole has no crops.
+    """
 
     name: str
     version: str
@@ -314,13 +317,14 @@ class ModelOutput:
 class Measurement:
     """All that looking at a file cost, and nothing that depends on a threshold or on its path.
 
-    `abstention` tells why no model looked; it is None exactly when `output` is there or the
-    status is not ok.
+    `outputs` holds what each model said that looked: one, or several that are combined.
+    `abstention` tells why none looked; it is None exactly when there are outputs or the status is
+    not ok.
     """
 
     status: Status
     provenance: Provenance = field(default_factory=Provenance)
-    output: ModelOutput | None = None
+    outputs: tuple[ModelOutput, ...] = ()
     abstention: Reason | None = None
     sha256: str | None = None
     media_type: str | None = None
@@ -332,7 +336,11 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class JudgedModel:
-    """The model's part of a finding: its output and the thresholds that it was held against."""
+    """The model's part of a finding: its output and the thresholds that it was held against.
+
+    Of several that are combined, the output has their names, joined, and the mean of their
+    calibrated logits.
+    """
 
     output: ModelOutput
     threshold_real: float | None
@@ -342,7 +350,10 @@ class JudgedModel:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The judged measurement of one source: one row of every report."""
+    """The judged measurement of one source: one row of every report.
+
+    `members` are the models whose combination `model` is; None where none are combined.
+    """
 
     source: Source
     measurement: Measurement
@@ -353,6 +364,7 @@ class Finding:
     hints: str
     model: JudgedModel | None
     overlay: str | None = None
+    members: tuple[JudgedModel, ...] | None = None
 
     @property
     def status(self) -> Status:

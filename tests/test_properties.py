@@ -245,7 +245,7 @@ def judge(evidence: list[Evidence], logit: float | None) -> Finding:
     measurement = Measurement(
         Status.OK,
         Provenance(evidence=tuple(evidence)),
-        None if logit is None else output(logit),
+        () if logit is None else (output(logit),),
         Reason.NO_MODEL_FOR_SIZE if logit is None else None,
     )
     return Policy([CARD]).judge(Source("a"), measurement)

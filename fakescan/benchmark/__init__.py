@@ -37,6 +37,8 @@ class BenchOptions:
 
     folder: Path | None = None
     model: str | None = None
+    weights: tuple[str, ...] = ()
+    ai_labels: tuple[str, ...] = ()
     backend: BackendName = BackendName.AUTO
     device: str = "auto"
     precision: Precision | None = None
@@ -107,6 +109,8 @@ def _choose_model(options: BenchOptions, sources: Sequence[Source], folder: Path
     """The model asked for, where it judges these pictures; else a ResNet-50 made for them."""
     scan_options = ScanOptions(
         models=(options.model,) if options.model else (),
+        weights=options.weights,
+        ai_labels=options.ai_labels,
         backend=options.backend,
         device=options.device,
         precision=options.precision,
@@ -118,7 +122,7 @@ def _choose_model(options: BenchOptions, sources: Sequence[Source], folder: Path
         if any(card.domain.refuse(image.width, image.height) is None for card in cards):
             return scan_options
     weights = make_model(folder / "models", options.backend)
-    return dataclasses.replace(scan_options, models=(str(weights),))
+    return dataclasses.replace(scan_options, models=(str(weights),), weights=(), ai_labels=())
 
 
 def _measure(
@@ -146,7 +150,7 @@ def _measure(
                 rates[name].append(counts[name] / (time.perf_counter() - start))
     median = {name: statistics.median(values) for name, values in rates.items()}
     images = Rates(median["decode"], median["inference"], median["scan"])
-    detector = detectors[sample[0].detector]
+    detector = detectors[sample[0].views[0].detector]
     megabytes = sum(source.size_bytes or 0 for source in sources) / 1e6
     (folder / "empty").mkdir(exist_ok=True)
     theirs = median.get("hugging_face")
@@ -199,7 +203,7 @@ def _sample(
     cards = [detector.card for detector in detectors]
     step = max(1, len(sources) // _SAMPLE)
     prepared = [prepare(_decode(source), cards, crops=options.crops) for source in sources[::step]]
-    sample = [item for item in prepared if item.crops is not None]
+    sample = [item for item in prepared if item.views]
     if not sample:
         raise FakescanError("no model judges these pictures")
     return sample
