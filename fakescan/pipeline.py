@@ -42,8 +42,8 @@ class ScanOptions:
 
     `weights` are the files of models named timm:ARCH, in their order; `ai_labels` name the classes
     of published models that mean AI, where their names don't tell. With `combine` all models that
-    fit a picture judge it together. `shard` is `I/N`. With `isolate`, files are decoded in worker processes, where each may take
-    `decode_seconds`, and a process `decode_memory` MiB.
+    fit a picture judge it together. `shard` is `I/N`. With `isolate`, files are decoded in worker
+    processes, where each may take `decode_seconds`, and a process `decode_memory` MiB.
     """
 
     models: tuple[str, ...] = ()

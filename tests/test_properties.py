@@ -309,8 +309,8 @@ def test_every_combination_is_judged() -> None:
         evidence = tuple(
             Evidence("c2pa", "rule", says, tier, None, "", None, "") for tier, says in chosen
         )
-        looks = [(output(logit), None) for logit in (-9.0, 0.0, 9.0)]
-        for given_output, abstention in (*looks, *((None, reason) for reason in abstentions)):
+        looks = [((output(logit),), None) for logit in (-9.0, 0.0, 9.0)]
+        for given_output, abstention in (*looks, *(((), reason) for reason in abstentions)):
             measurement = Measurement(
                 status, Provenance(evidence=evidence), given_output, abstention
             )

@@ -175,7 +175,7 @@ def test_record_is_schema_version_1() -> None:
 "rule":"a1111-parameters","says":"ai","tier":"strong","source":"Stable Diffusion web UI",\
 "location":"PNG:tEXt:parameters","offset":41,\
 "value":"Steps: 28, Sampler: DPM++ 2M, CFG scale: 7"}],\
-"overlay":"overlays/0412-9f2c1b7a04de.png"}"""
+"overlay":"overlays/0412-9f2c1b7a04de.png","models":null}"""
     assert encode_json(to_record(JUDGED)) == expected
 
 

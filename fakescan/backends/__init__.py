@@ -88,9 +88,14 @@ def load_backend(
     return _load_best(model, device, precision)
 
 
-def card_of(model: LocatedModel) -> ModelCard:
-    """The card to load a model by. Raises FakescanError as `load_card` does."""
-    return model.card if isinstance(model, PublishedModel) else load_card(model)
+def card_of(model: LocatedModel, *, as_shipped: bool = False) -> ModelCard:
+    """The card to load a model by; `as_shipped` and errors as for `load_card`.
+
+    That of a published model was chosen when it was found.
+    """
+    if isinstance(model, PublishedModel):
+        return model.card
+    return load_card(model, as_shipped=as_shipped)
 
 
 def check_precision(card: ModelCard, precision: Precision) -> None:
@@ -185,7 +190,7 @@ def _load_graph(
 def _load_tensorrt(model: LocatedModel, device: str, precision: Precision | None) -> Backend:
     if isinstance(model, PublishedModel):
         raise FakescanError(
-            f"--backend tensorrt runs fakescan's own models; {model.card.name} runs on torch or onnx"
+            f"--backend tensorrt is for fakescan's own models; {model.card.name} runs on torch"
         )
     if find_spec("tensorrt") is None:
         raise _not_installed(BackendName.TENSORRT)

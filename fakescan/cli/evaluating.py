@@ -10,20 +10,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fakescan.backends import BackendName, Precision
-from fakescan.cli.options import BackendOption, DeviceOption, JsonOption, PrecisionOption
+from fakescan.cli.options import (
+    AiLabelsOption,
+    BackendOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    WeightsOption,
+)
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError, Split
 
 if TYPE_CHECKING:
+    from fakescan.hub import LocatedModel
     from fakescan.training.evaluate import Metrics
     from fakescan.training.faithfulness import Faithfulness
     from fakescan.training.robustness import RobustnessReport
 
 
 def evaluate(
-    model: Annotated[str, typer.Option(help="Name or .safetensors file of the model.")],
+    model: ModelOption,
     data: Annotated[
         Path | None, typer.Option(help="Folder or archive of labelled pictures; as for train.")
     ] = None,
+    weights: WeightsOption = None,
+    ai_label: AiLabelsOption = None,
     split: Annotated[
         Split | None, typer.Option(help="By default test, where there is one.")
     ] = None,
@@ -64,19 +75,26 @@ def evaluate(
     precision: PrecisionOption = None,
 ) -> None:
     """Measure a model on labelled pictures; on photos with an index.csv, by source and degraded."""
+    from fakescan.hub import PublishedModel, locate_model
     from fakescan.training.data import find_data
 
     for target in (picture, sources_picture):
         if target is not None and not target.parent.is_dir():
             raise FakescanError(f"the picture {target}: there is no such folder; create it first")
     path = find_data(data)
+    located = locate_model(model, weights=weights or (), ai_labels=ai_label or ())
+    if isinstance(located, PublishedModel):
+        _refuse(
+            "it looks into a network of fakescan's own",
+            {"--explain": explain, "--out-of-fold": out_of_fold, "--attack": attack},
+        )
     if is_photo_folder(path):
         _refuse(
             f"{path} holds photos by source, which have no splits or folders of classes",
             {"--split": split, "--sources-picture": sources_picture, "--explain": explain},
         )
         report = _evaluate_photos(
-            model, path, out_of_fold, attack, max_fpr, backend, device, precision
+            located, path, out_of_fold, attack, max_fpr, backend, device, precision
         )
         _show_report(report, picture, json_output=json_output)
         return
@@ -85,7 +103,7 @@ def evaluate(
         {"--out-of-fold": out_of_fold, "--attack": attack, "--max-fpr": max_fpr},
     )
     _evaluate_split(
-        *(model, path, split, picture, sources_picture),
+        *(located, path, split, picture, sources_picture),
         *(explain, json_output, backend, device, precision),
     )
 
@@ -104,7 +122,7 @@ def _refuse(why: str, options: dict[str, object]) -> None:
 
 
 def _evaluate_split(
-    model: str,
+    model: LocatedModel,
     path: Path,
     split: Split | None,
     picture: Path | None,
@@ -117,16 +135,21 @@ def _evaluate_split(
 ) -> None:
     from fakescan.backends import load_backend
     from fakescan.training.evaluate import evaluate as run
-    from fakescan.training.evaluate import read_split
+    from fakescan.training.evaluate import evaluate_logits, read_split
     from fakescan.training.faithfulness import measure_faithfulness
+    from fakescan.training.fullsize import measure_labelled
     from fakescan.training.pictures import draw_evaluation, draw_sources
-    from fakescan.weights import locate
 
-    weights = locate(model)
-    loaded = load_backend(weights, backend=backend, device=device, precision=precision)
-    labelled = read_split(path, loaded.card.input.size, split)
-    evaluation = run(loaded, labelled)
-    faithfulness = measure_faithfulness(weights, labelled.pictures) if explain else None
+    loaded = load_backend(model, backend=backend, device=device, precision=precision)
+    faithfulness = None
+    if isinstance(model, Path):
+        labelled = read_split(path, loaded.card.input.size, split)
+        evaluation = run(loaded, labelled)
+        faithfulness = measure_faithfulness(model, labelled.pictures) if explain else None
+    else:
+        # What a published model does to pictures is its own, and needs them whole.
+        measured = measure_labelled(path, loaded, loaded.card, split=split)
+        evaluation = evaluate_logits(loaded.card, measured.found)
     if picture is not None:
         draw_evaluation(evaluation, picture)
     if sources_picture is not None and not draw_sources(evaluation, sources_picture):
@@ -143,7 +166,7 @@ def _evaluate_split(
 
 
 def _evaluate_photos(
-    model: str,
+    model: LocatedModel,
     path: Path,
     out_of_fold: bool,
     attack: int | None,
@@ -154,6 +177,7 @@ def _evaluate_photos(
 ) -> RobustnessReport:
     from dataclasses import replace
 
+    from fakescan.backends import card_of
     from fakescan.calibration import pick_thresholds
     from fakescan.training.judges import (
         load_detectors,
@@ -164,20 +188,19 @@ def _evaluate_photos(
     )
     from fakescan.training.photos import read_photos
     from fakescan.training.robustness import attack_photos, evaluate_photos
-    from fakescan.weights import load_card, locate
 
-    weights = locate(model)
-    card = load_card(weights)
+    card = card_of(model)
     rate = DEFAULT_MAX_FALSE_POSITIVE_RATE if max_fpr is None else max_fpr
     # A rate that the card can't promise is told before anything is read.
     pick_thresholds(card, rate)
-    load = load_fold_judges if out_of_fold else load_judge
-    loaded = load(weights, backend=backend, device=device, precision=precision)
-    photos = read_photos(path)
-    if isinstance(loaded, tuple):
-        panel = seat_by_fold(loaded, photos.folds)
+    if out_of_fold and isinstance(model, Path):
+        judges = load_fold_judges(model, backend=backend, device=device, precision=precision)
+        photos = read_photos(path)
+        panel = seat_by_fold(judges, photos.folds)
     else:
-        panel = seat_one(loaded, len(photos.origins))
+        judge = load_judge(model, backend=backend, device=device, precision=precision)
+        photos = read_photos(path)
+        panel = seat_one(judge, len(photos.origins))
     report = evaluate_photos(photos, panel, card, data=path.name, max_false_positive_rate=rate)
     if attack is None:
         return report

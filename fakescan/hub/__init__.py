@@ -1,4 +1,4 @@
-"""Published detectors: networks of transformers and timm, from the Hub or a folder, as `--model`."""
+"""Published detectors as `--model`: networks of transformers and timm, from a folder or the Hub."""
 
 from fakescan.hub.finding import LocatedModel, locate_model, locate_models_named
 from fakescan.hub.published import PublishedModel
