@@ -109,6 +109,8 @@ def _write(
         # convolutions and shares the weights of the mirrored pass; the newer one does neither,
         # takes six times as long (ResNet-18, torch 2.15) and doubles the file.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # Whether a trace of another library's branches holds, the comparison with torch tells.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # left to the runtime
         try:
             torch.onnx.export(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fakescan.pipeline import ScanOptions
-    from fakescan.records import Finding, JudgedModel, Provenance
+    from fakescan.records import Finding, JudgedModel, ModelOutput, Provenance
 
 
 def inspect(
@@ -113,10 +113,12 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
     if finding.verdict is not None and finding.reason is not None:
         yield "verdict", f"{finding.verdict.value}: {finding.reason.sentence}"
     if finding.score is not None and finding.model is not None:
-        yield "score", _describe_score(finding.score, finding.model)
+        is_combined = len(finding.members or ()) > 1
+        yield "score", _describe_score(finding.score, finding.model, is_combined=is_combined)
     for member in finding.members or ():
         output = member.output
-        yield output.name, f"logit {output.logit:.4f}; {_describe_thresholds(member)}"
+        looked = f"logit {output.logit:.4f} {_describe_view(output)}"
+        yield output.name, f"{looked}; {_describe_thresholds(member)}"
     if finding.overlay is not None:
         yield "overlay", finding.overlay
     if finding.hints:
@@ -129,11 +131,15 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
         yield "SHA-256", measurement.sha256
 
 
-def _describe_score(score: float, model: JudgedModel) -> str:
+def _describe_score(score: float, model: JudgedModel, *, is_combined: bool) -> str:
     output = model.output
     by = f"{output.name} {output.version} ({output.backend}, {output.precision})"
-    looked = f"on {len(output.crops)} windows" if output.crops else "on the whole picture"
+    looked = "together" if is_combined else _describe_view(output)
     return f"{score:.4f} by {by} {looked}; {_describe_thresholds(model)}"
+
+
+def _describe_view(output: ModelOutput) -> str:
+    return f"on {len(output.crops)} windows" if output.crops else "on the whole picture"
 
 
 def _describe_thresholds(model: JudgedModel) -> str:

@@ -13,7 +13,7 @@ class KnownModel:
 
     name: str
     source: str
-    read: str
+    read: str = ""
     licence: str = ""
     size: str = ""
     reported: str = ""

@@ -11,7 +11,8 @@ from importlib.resources import files
 from fakescan.records import FakescanError
 from fakescan.weights import Labels
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*")
+_RUN = re.compile(r"[A-Za-z0-9]+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NOT = "not "
 
 
@@ -47,7 +48,7 @@ def has_ai_label(names: Sequence[str], asked: str) -> bool:
 
 def means_ai(name: str) -> bool | None:
     """Whether a class of this name is AI; None where its words say nothing, or both."""
-    words = {word.lower() for word in _WORD.findall(name)}
+    words = {word.lower() for word in (*_RUN.findall(name), *_WORD.findall(name))}
     table = _table()
     says_ai, says_real = (not words.isdisjoint(table[key]) for key in ("ai", "real"))
     if not (says_ai or says_real):
