@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 # As torch's allocator says it; Pillow and numpy raise MemoryError.
 _OUT_OF_MEMORY = "can't allocate memory"
 
+_MOST_ELONGATED = 64
+"""Longer side by shorter: many resize to a shorter side, and would grow the other without end."""
+
 _PROBES = ((640, 480), (480, 640), (64, 64))
 """Widths and heights of blank pictures that show what a processor makes of any."""
 
@@ -60,6 +63,8 @@ def process(pixels: UInt8Array, processor: Mapping[str, Any]) -> FloatArray | No
     import numpy as np
     from PIL import Image
 
+    if max(pixels.shape[:2]) > _MOST_ELONGATED * min(pixels.shape[:2]):
+        return None
     return _apply(load_processor(processor), Image.fromarray(np.ascontiguousarray(pixels)))
 
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import CARD, FakeBackend, encode, run, save_tiny_model
+from conftest import CARD, FakeBackend, encode, plain, run, save_tiny_model
 
 pytest.importorskip("transformers")
 pytest.importorskip("timm")
@@ -191,6 +191,22 @@ def test_pictures_that_stay_of_many_sizes_are_judged_one_size_at_a_time(
     assert "many sizes" in outcome.stderr
 
 
+def test_pictures_far_too_long_are_not_judged(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "strip.png").write_bytes(plain(9, (20, 1300)))
+    (finding,) = scan([tmp_path], options(models / "resnet"))
+    assert finding.reason is Reason.OUTSIDE_DOMAIN
+
+
+def test_timm_inside_transformers_is_the_same(models: Path, photos: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(models / "timm", tmp_path / "timm")
+    tensors = load_file(folder / "model.safetensors")
+    wrapped = {f"timm_model.{name}": tensor for name, tensor in tensors.items()}
+    save_file(wrapped, folder / "model.safetensors")
+    assert logits_of(photos, options(folder)) == logits_of(photos, options(models / "timm"))
+
+
 def test_sharded_weights_are_the_same_model(models: Path, photos: Path, tmp_path: Path) -> None:
     folder = published.save_vit(tmp_path / "vit", max_shard_size="10KB")
     assert len(list(folder.glob("*.safetensors"))) > 1
@@ -316,6 +332,7 @@ def test_mistakes_are_one_line(models: Path, tmp_path: Path) -> None:
     expect_refusal(tmp_path / "empty", "no config.json")
     expect_refusal("timm:vit_tiny_patch16_224", "--weights")
     expect_refusal("hf:no-organisation", "ORG/NAME")
+    expect_refusal("hf:org/no--name", "no such repository")
     folder = published.save_vit(tmp_path / "vit", {0: "LABEL_0", 1: "LABEL_1"})
     expect_refusal(folder, "--ai-label", "LABEL_0, LABEL_1")
     outcome = run("scan", ".", "--no-store", "--model", models / "vit", "--ai-label", "cat")

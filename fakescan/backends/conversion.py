@@ -110,7 +110,7 @@ def _write(
         # takes six times as long (ResNet-18, torch 2.15) and doubles the file.
         warnings.simplefilter("ignore", DeprecationWarning)
         # Whether a trace of another library's branches holds, the comparison with torch tells.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # left to the runtime
         try:
             torch.onnx.export(

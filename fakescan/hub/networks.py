@@ -99,7 +99,12 @@ def _build_timm(model: PublishedModel) -> nn.Module:
         raise FakescanError(
             f"{model.card.name}: timm can't build {options['name']} by these settings"
         ) from error
-    tensors = {key: tensor for file in model.files for key, tensor in load_tensors(file).items()}
+    # As transformers saves a network of timm's.
+    tensors = {
+        key.removeprefix("timm_model."): tensor
+        for file in model.files
+        for key, tensor in load_tensors(file).items()
+    }
     try:
         missing = network.load_state_dict(tensors, strict=False).missing_keys
     except RuntimeError as error:

@@ -56,6 +56,7 @@ def _fetch(name: str) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         HTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
@@ -76,7 +77,7 @@ def _fetch(name: str) -> Path:
             f"hf:{name} is gated: accept its terms at https://huggingface.co/{name}, then log in:"
             " hf auth login"
         ) from error
-    except RepositoryNotFoundError as error:
+    except (RepositoryNotFoundError, HFValidationError) as error:
         raise FakescanError(
             f"hf:{name}: the Hub has no such repository, or it is private"
         ) from error

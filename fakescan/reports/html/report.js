@@ -438,12 +438,12 @@ function showModel(finding) {
       ["wanted false-positive rate", model.max_false_positive_rate],
       [members.length > 1 ? "mean of calibrated logits" : "logit, uncalibrated", model.logit],
       ["model", `${model.name} ${model.version}, ${model.backend} ${model.precision}`],
-      members.length > 1 ? null : ["weights’ SHA-256", model.sha256, "code"],
+      ["weights’ SHA-256", members.length > 1 ? null : model.sha256, "code"],
       ...(members.length > 1 ? members : []).map((member) => [
         `${member.name} ${member.version}`,
         `logit ${member.logit}; real ≤ ${member.threshold_real}, AI ≥ ${member.threshold_ai}; SHA-256 ${member.sha256}`,
       ]),
-    ].filter((row) => row !== null)),
+    ]),
     crops.length
       ? element("details", {}, element("summary", {}, `${crops.length} ${crops.length === 1 ? "window" : "windows"} it looked at`), windows)
       : null,
