@@ -7,19 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import CARD, FakeBackend, encode, plain, run, save_tiny_model
+from conftest import CARD, CHECKOUT, FakeBackend, encode, plain, run, save_tiny_model
 
 pytest.importorskip("transformers")
 pytest.importorskip("timm")
 
 import published_models as published
+from hub_server import COMMIT, serve
 from test_offline import _SCAN, run_without_sockets
 
 from fakescan.backends import BackendName, load_backend
@@ -355,125 +354,90 @@ def test_a_missing_library_is_one_line(models: Path, monkeypatch: pytest.MonkeyP
 # The Hub
 
 
-class Hub:
-    """Stands for the Hub: a repository's files, and what is asked of it."""
-
-    def __init__(self, folder: Path, names: Sequence[str], licence: str | None) -> None:
-        self.folder = folder
-        self.names = names
-        self.licence = licence
-        self.fetched: list[list[str]] = []
-
-    def model_info(self, name: str, files_metadata: bool) -> Any:
-        siblings = [SimpleNamespace(rfilename=one, size=500_000) for one in self.names]
-        data = SimpleNamespace(license=self.licence)
-        return SimpleNamespace(sha="c0ffee" * 6 + "c0ff", siblings=siblings, card_data=data)
-
-    def download(self, name: str, **settings: Any) -> str:
-        if settings.get("local_files_only"):
-            from huggingface_hub.errors import LocalEntryNotFoundError
-
-            raise LocalEntryNotFoundError("nothing here")
-        self.fetched.append(settings["allow_patterns"])
-        target = self.folder.parent / str(settings["revision"])
-        shutil.copytree(self.folder, target, dirs_exist_ok=True)
-        return str(target)
-
-
-def connect(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> None:
-    import huggingface_hub
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub.download)
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hub)
+def fetch(monkeypatch: pytest.MonkeyPatch, endpoint: str, cache: Path) -> None:
+    """Have this process ask `endpoint`, whatever the user's settings are."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
-def test_a_repository_is_fetched_with_its_licence_said(
-    models: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def spawn(endpoint: str, home: Path, offline: bool = False) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fakescan", "inspect", str(CHECKOUT / "docs" / "overlay.png")]
+    environment = {
+        **os.environ,
+        "HF_HOME": str(home),
+        "HF_ENDPOINT": endpoint,
+        "HF_HUB_OFFLINE": str(int(offline)),
+    }
+    flags = ["--model", "hf:org/name", "--device", "cpu", "--json"]
+    return subprocess.run([*command, *flags], capture_output=True, text=True, env=environment)
+
+
+def test_a_repository_is_fetched_once_with_its_licence_said(models: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(models / "vit", tmp_path / "repository")
     (folder / "README.md").write_text("---\nlicense: cc-by-nc-3.0\n---\n# A detector\n")
-    files = [path.name for path in folder.iterdir()]
-    hub = Hub(folder, [*files, "pytorch_model.bin", "model.fp16.safetensors"], "cc-by-nc-3.0")
-    connect(monkeypatch, hub)
-    model = locate_model("hf:org/name")
-    assert isinstance(model, PublishedModel)
-    assert (model.card.name, model.card.version) == ("org/name", "c0ffeec0ffee")
-    assert model.card.license == "cc-by-nc-3.0"
-    wanted = ["config.json", "model.safetensors", "preprocessor_config.json", "README.md"]
-    assert [sorted(one) for one in hub.fetched] == [sorted(wanted)]
-    assert caplog.messages == ["hf:org/name: licence cc-by-nc-3.0; fetching 2 MB"]
-
-
-def test_a_repository_of_pickles_is_refused_before_anything_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub = Hub(tmp_path, ["config.json", "pytorch_model.bin", "preprocessor_config.json"], None)
-    connect(monkeypatch, hub)
-    expect_refusal("hf:org/name", "only as pytorch_model.bin", "may run code")
-    assert hub.fetched == []
-
-
-def cache_snapshot(cache: Path, folder: Path) -> None:
-    commit = "c0ffee" * 6 + "c0ff"
-    top = cache / "models--org--name"
-    (top / "refs").mkdir(parents=True)
-    (top / "refs" / "main").write_text(commit)
-    shutil.copytree(folder, top / "snapshots" / commit)
-
-
-def test_what_is_in_the_cache_is_not_asked_for(
-    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    cache_snapshot(tmp_path, models / "vit")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub, "HfApi", None)
-    model = locate_model("hf:org/name")
-    assert isinstance(model, PublishedModel)
-    assert (model.card.name, model.card.version) == ("org/name", "c0ffeec0ffee")
-
-
-def spawn(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fakescan", "scan", str(tmp_path), "--model", "hf:org/name"]
-    given = {**os.environ, "HF_HOME": str(tmp_path / "hf"), **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=given)
+    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'exit'\ntR.")
+    (folder / "model.fp16.safetensors").write_bytes(b"of no use")
+    with serve(folder, "cc-by-nc-3.0") as served:
+        first = spawn(served.endpoint, tmp_path / "hf")
+        again = spawn(served.endpoint, tmp_path / "hf", offline=True)
+    assert first.stderr == "hf:org/name: licence cc-by-nc-3.0; fetching 0 MB\n"
+    assert again.stderr == ""
+    record = json.loads(first.stdout)
+    assert record == json.loads(again.stdout)
+    assert (record["model"]["name"], record["model"]["version"]) == ("org/name", COMMIT[:12])
+    wanted = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json"]
+    assert sorted(served.fetched) == wanted
 
 
 def test_offline_nothing_is_asked_for(tmp_path: Path) -> None:
-    done = spawn(tmp_path, HF_HUB_OFFLINE="1")
+    done = spawn("http://127.0.0.1:9", tmp_path, offline=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "HF_HUB_OFFLINE" in done.stderr
 
 
 def test_no_connection_is_one_line(tmp_path: Path) -> None:
-    done = spawn(tmp_path, HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="0")
+    done = spawn("http://127.0.0.1:9", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "no connection" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
-    [("GatedRepoError", "gated"), ("RepositoryNotFoundError", "no such repository")],
+    ("code", "error", "words"),
+    [
+        (403, "GatedRepo", "is gated"),
+        (401, "RepoNotFound", "no such repository"),
+        (404, "RepoNotFound", "no such repository"),
+        (418, "", "answers 418"),
+    ],
 )
 def test_a_repository_that_is_not_for_us_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: str, words: str
 ) -> None:
-    from huggingface_hub import errors
+    with serve(tmp_path, "") as served:
+        fetch(monkeypatch, served.endpoint, tmp_path / "cache")
+        served.refusal = (code, error)
+        expect_refusal("hf:org/name", words)
 
-    kind = getattr(errors, error)
 
-    def refuse(name: str, files_metadata: bool) -> None:
-        raise kind.__new__(kind)
+def test_a_repository_of_pickles_is_refused_before_anything_is_fetched(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(models / "vit", tmp_path / "repository")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with serve(folder, "") as served:
+        fetch(monkeypatch, served.endpoint, tmp_path / "cache")
+        expect_refusal("hf:org/name", "only as pytorch_model.bin", "may run code")
+        assert served.fetched == []
 
-    hub = Hub(tmp_path, [], None)
-    hub.model_info = refuse  # type: ignore[method-assign]
-    connect(monkeypatch, hub)
-    expect_refusal("hf:org/name", words)
+
+def test_a_licence_stands_on_the_card(models: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(models / "vit", tmp_path / "vit")
+    for text, licence in (("---\nlicense: mit\n---\n", "mit"), ("# None\n", ""), ("---\n[\n", "")):
+        (folder / "README.md").write_text(text)
+        model = locate_model(str(folder))
+        assert isinstance(model, PublishedModel)
+        assert model.card.license == licence
 
 
 def test_a_local_model_opens_no_socket(models: Path, photos: Path) -> None:
@@ -609,6 +573,16 @@ def test_bench_measures_a_published_model(models: Path, photos: Path, tmp_path: 
     result = json.loads(outcome.stdout)
     assert result["model"] == "vit"
     assert result["images_per_second"]["scan"] > 0
+
+
+def test_a_folder_of_the_same_name_hides_no_model_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = save_tiny_model(tmp_path / "weights")
+    monkeypatch.setenv("FAKESCAN_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "brightness").mkdir()
+    assert locate_model("brightness") == weights
 
 
 def test_our_own_models_need_no_library(

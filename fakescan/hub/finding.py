@@ -49,6 +49,7 @@ def locate_models_named(
     few, and for a label that no published model among them has.
     """
     files = iter(weights)
+    shipped = {path.stem for path in find_models()}
     if len(weights) != sum(model.startswith(TIMM_PREFIX) for model in models):
         raise FakescanError("--weights: one file for each --model timm:ARCH, and for no other")
     found: list[LocatedModel] = []
@@ -61,7 +62,7 @@ def locate_models_named(
             architecture = model.removeprefix(TIMM_PREFIX)
             file = Path(next(files))
             found.append(read_timm(architecture, file, ai_labels, as_shipped=as_shipped))
-        elif Path(model).is_dir():
+        elif model not in shipped and Path(model).is_dir():
             folder = Path(model)
             name = folder.resolve().name
             found.append(read_folder(folder, name, "local", ai_labels, as_shipped=as_shipped))

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fakescan.hub.published import CONFIG, INDEX, PREPROCESSOR, WEIGHTS, find_weights
 from fakescan.processing import require_library
@@ -71,7 +71,8 @@ def _fetch(name: str) -> Path:
         about = HfApi().model_info(name, files_metadata=True)
         wanted = _choose_files(name, about)
         _announce(name, about, wanted)
-        return Path(snapshot_download(name, revision=about.sha, allow_patterns=wanted))
+        # Not by its commit, or the cache would not know which one is the newest.
+        return Path(snapshot_download(name, allow_patterns=wanted, tqdm_class=_terminal_bar()))
     except GatedRepoError as error:
         raise FakescanError(
             f"hf:{name} is gated: accept its terms at https://huggingface.co/{name}, then log in:"
@@ -88,6 +89,18 @@ def _fetch(name: str) -> Path:
         raise FakescanError(
             f"hf:{name} can't be fetched: there is no connection to the Hub, or no room for it"
         ) from error
+
+
+def _terminal_bar() -> type[Any]:
+    from tqdm import tqdm
+
+    class TerminalBar(tqdm):  # type: ignore[type-arg]
+        """Progress for people alone."""
+
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **{**settings, "disable": None})
+
+    return TerminalBar
 
 
 def _choose_files(name: str, about: ModelInfo) -> list[str]:
