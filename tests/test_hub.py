@@ -154,7 +154,15 @@ def test_a_card_holds_all_that_a_worker_needs(models: Path, tmp_path: Path) -> N
     assert read_card(path) == model.card
 
 
-@pytest.mark.parametrize("changes", [{"batch_size": 1}, {"batch_size": 3}, {"isolate": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 1},
+        {"batch_size": 3},
+        # Each worker loads its library anew.
+        pytest.param({"isolate": True}, marks=pytest.mark.slow),
+    ],
+)
 def test_batches_and_workers_change_no_finding(
     models: Path, photos: Path, changes: dict[str, Any]
 ) -> None:
@@ -373,6 +381,7 @@ def spawn(endpoint: str, home: Path, offline: bool = False) -> subprocess.Comple
     return subprocess.run([*command, *flags], capture_output=True, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_a_repository_is_fetched_once_with_its_licence_said(models: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(models / "vit", tmp_path / "repository")
     (folder / "README.md").write_text("---\nlicense: cc-by-nc-3.0\n---\n# A detector\n")

@@ -318,6 +318,6 @@ def test_every_combination_is_judged() -> None:
             if status is Status.OK:
                 assert finding.verdict in Verdict
                 assert finding.reason in Reason
-                assert (finding.score is None) == (given_output is None)
+                assert (finding.score is None) == (not given_output)
             else:
                 assert finding.verdict is finding.reason is finding.score is None
