@@ -102,7 +102,7 @@ def make_findings(count: int, pictures: list[tuple[Path, str]]) -> Iterator[Find
             measurement=Measurement(
                 status=Status.OK,
                 provenance=provenance,
-                output=output,
+                outputs=(output,),
                 sha256=sha256,
                 media_type="image/jpeg",
                 width=1200,

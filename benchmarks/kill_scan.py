@@ -89,7 +89,7 @@ def _become_scan(top: Path, log: Path) -> None:
     def measure_and_tell(prepared, detectors, batch_size):  # type: ignore[no-untyped-def]
         measurements = measure_batch(prepared, detectors, batch_size)
         for item in prepared:
-            if item.crops is not None:
+            if item.views:
                 os.write(descriptor, f"{time.time()} {item.source.path}\n".encode())
         return measurements
 

@@ -29,9 +29,18 @@ MAX_MISSED_AI_RATE = 0.05
 """`real` is said where at most this part of validation AI falls."""
 
 
+def calibrated_logit(logit: float, calibration: Calibration) -> float:
+    """The logarithm of the odds of AI, at even prior odds."""
+    return calibration.slope * logit + calibration.intercept
+
+
 def probability(logit: float, calibration: Calibration) -> float:
     """The calibrated probability of AI at even prior odds, in [0, 1], to four places."""
-    x = calibration.slope * logit + calibration.intercept
+    return to_score(calibrated_logit(logit, calibration))
+
+
+def to_score(x: float) -> float:
+    """The probability of a calibrated logit, in [0, 1], to four places."""
     # The two branches keep exp from overflowing.
     p = 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
     return round(p, SCORE_PLACES)

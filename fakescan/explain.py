@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
+from fakescan.hub import LocatedModel
 from fakescan.images import cut_crops, decode_image, read_bytes, upright
 from fakescan.model import Detector, build_detector
 from fakescan.records import DecodedImage, FakescanError, Finding, ModelOutput, Verdict
@@ -50,11 +51,14 @@ class Heatmap:
 class Explainer:
     """Draws overlays for pictures that the given models judged, whatever runtime did it.
 
+    Published models among them get none: where their networks part is theirs to know.
+
     Gradients need torch, so it loads each model again, when the first picture asks for it.
     """
 
-    def __init__(self, weights: Iterable[Path]) -> None:
-        self._weights: Mapping[str, Path] = {load_card(path).sha256: path for path in weights}
+    def __init__(self, models: Iterable[LocatedModel]) -> None:
+        own = [model for model in models if isinstance(model, Path)]
+        self._weights: Mapping[str, Path] = {load_card(path).sha256: path for path in own}
         self._detectors: dict[str, Detector] = {}
 
     def explain(self, image: DecodedImage, output: ModelOutput) -> Heatmap:
@@ -104,10 +108,10 @@ def explain_finding(
     """Draw the overlay of a finding into the PNG `path`; the finding with that path, or as it was.
 
     The file is read again, so that a finding from the store gets its overlay too; one that has
-    changed since it was measured gets none, nor does one that no model judged. Raises
+    changed since it was measured gets none, nor does one that no model of ours judged. Raises
     FakescanError when the overlay can't be written.
     """
-    output = finding.measurement.output
+    output = next(filter(can_explain, finding.measurement.outputs), None)
     if output is None:
         return finding
     data = read_bytes(finding.source, max_pixels=max_pixels)
@@ -124,6 +128,11 @@ def explain_finding(
     return replace(finding, overlay=str(path))
 
 
+def can_explain(output: ModelOutput) -> bool:
+    """Whether an overlay can tell of it: published models are shown the picture as a whole."""
+    return bool(output.crops)
+
+
 def is_flagged(finding: Finding) -> bool:
     """Whether the verdict speaks of AI."""
     return finding.verdict in {Verdict.AI, Verdict.AI_EDIT}
@@ -138,8 +147,8 @@ def overlay_name(finding: Finding) -> str:
 
 def caption(finding: Finding) -> str:
     """One line for under an overlay: verdict, score and model."""
-    output = finding.measurement.output
-    assert output is not None
+    assert finding.model is not None
+    output = finding.model.output
     return f"{finding.verdict}, score {finding.score:.4f}, {output.name} {output.version}"
 
 

@@ -5,48 +5,51 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fakescan.backends import Backend
-from fakescan.preparation import Prepared
+from fakescan.preparation import Prepared, View
 from fakescan.records import Crop, Measurement, ModelOutput, Status
 
 if TYPE_CHECKING:
-    from fakescan.records import UInt8Array
+    import numpy.typing as npt
 
 
 def measure_batch(
     prepared: Sequence[Prepared], detectors: Sequence[Backend], batch_size: int
 ) -> list[Measurement]:
-    """Show each item's crops to its detector, `batch_size` at a time, and pool their logits."""
-    measurements = [item.measurement for item in prepared]
-    for index, detector in enumerate(detectors):
-        waiting = [
-            (place, item)
-            for place, item in enumerate(prepared)
-            if item.crops is not None and item.detector == index
-        ]
-        if not waiting:
-            continue
-        crops = np.concatenate([item.crops for _, item in waiting if item.crops is not None])
-        remaining = iter(_measure_crops(detector, crops, batch_size))
-        for place, item in waiting:
-            own = list(itertools.islice(remaining, item.waiting_crops))
-            logits = [logit for logit in own if logit is not None]
-            if len(logits) < len(own):
-                measurements[place] = replace(
-                    item.measurement, status=Status.OUT_OF_MEMORY, abstention=None
-                )
-                continue
-            measurements[place] = replace(
-                item.measurement, output=_output(detector, item.positions, logits), abstention=None
-            )
-    return measurements
+    """Show each item's views to their detectors, `batch_size` crops at a time; pool the logits."""
+    waiting: dict[tuple[int, tuple[int, ...]], list[tuple[int, View]]] = {}
+    for place, item in enumerate(prepared):
+        for view in item.views:
+            # Some published models take pictures of several sizes, which fit into no one batch.
+            waiting.setdefault((view.detector, view.crops.shape[1:]), []).append((place, view))
+    outputs: list[list[ModelOutput | None]] = [[] for _ in prepared]
+    for (index, _), shown in sorted(waiting.items()):
+        crops = np.concatenate([view.crops for _, view in shown])
+        remaining = iter(_measure_crops(detectors[index], crops, batch_size))
+        for place, view in shown:
+            own = list(itertools.islice(remaining, len(view.crops)))
+            outputs[place].append(_output(detectors[index], view.positions, own))
+    return [
+        _measurement(item.measurement, own) for item, own in zip(prepared, outputs, strict=True)
+    ]
 
 
-def _measure_crops(detector: Backend, crops: UInt8Array, batch_size: int) -> list[float | None]:
+def _measurement(measurement: Measurement, outputs: list[ModelOutput | None]) -> Measurement:
+    if not outputs:
+        return measurement
+    measured = tuple(output for output in outputs if output is not None)
+    if len(measured) < len(outputs):
+        return replace(measurement, status=Status.OUT_OF_MEMORY, abstention=None)
+    return replace(measurement, outputs=measured, abstention=None)
+
+
+def _measure_crops(
+    detector: Backend, crops: npt.NDArray[Any], batch_size: int
+) -> list[float | None]:
     """A logit for each crop, and None for one that alone does not fit into memory."""
     logits: list[float | None] = []
     while len(logits) < len(crops):
@@ -77,8 +80,11 @@ def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 
 def _output(
-    detector: Backend, positions: tuple[tuple[int, int], ...], logits: list[float]
-) -> ModelOutput:
+    detector: Backend, positions: tuple[tuple[int, int], ...], found: list[float | None]
+) -> ModelOutput | None:
+    logits = [logit for logit in found if logit is not None]
+    if len(logits) < len(found):
+        return None
     card = detector.card
     return ModelOutput(
         name=card.name,
@@ -89,7 +95,7 @@ def _output(
         logit=sum(logits) / len(logits),
         crops=tuple(
             Crop(x, y, card.input.size, logit)
-            for (x, y), logit in zip(positions, logits, strict=True)
+            for (x, y), logit in zip(positions, logits, strict=bool(positions))
         ),
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fakescan import __version__
 from fakescan.backends import Backend, BackendName, Precision, load_backend
+from fakescan.hub import LocatedModel, locate_models_named
 from fakescan.images import compute_sha256, decode_image, read_bytes
 from fakescan.inference import group, measure_batch
 from fakescan.lookahead import read_ahead
@@ -32,7 +33,7 @@ from fakescan.records import (
 from fakescan.sources import Shard, SourceFinder, decoding_hint, sniff_media_type
 from fakescan.store import Store
 from fakescan.verdict import Policy
-from fakescan.weights import ModelCard, find_models, locate
+from fakescan.weights import ModelCard
 
 if TYPE_CHECKING:
     from fakescan.images import JpegDecoder
@@ -45,12 +46,17 @@ _BATCHES_AHEAD = 3
 class ScanOptions:
     """What a scan looks at, with what, and how it judges. `models` empty: all that come along.
 
-    `shard` is `I/N`. With `remote`, URLs are opened, of servers that are silent for at most
-    `remote_seconds`. With `isolate`, files are decoded in worker processes, where each may take
-    `decode_seconds`, and a process `decode_memory` MiB.
+    `weights` are the files of models named timm:ARCH, in their order; `ai_labels` name the classes
+    of published models that mean AI, where their names don't tell. With `combine` all models that
+    fit a picture judge it together. `shard` is `I/N`. With `remote`, URLs are opened, of servers
+    that are silent for at most `remote_seconds`. With `isolate`, files are decoded in worker
+    processes, where each may take `decode_seconds`, and a process `decode_memory` MiB.
     """
 
     models: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    ai_labels: tuple[str, ...] = ()
+    combine: bool = False
     backend: BackendName = BackendName.AUTO
     device: str = "auto"
     precision: Precision | None = None
@@ -117,6 +123,7 @@ class Scan(Iterator[Finding]):
             self.cards,
             crops=self.options.crops,
             watermarks=self.options.watermarks,
+            combine=self.options.combine,
             max_pixels=self.options.max_pixels,
             seconds=self.options.decode_seconds,
             memory=self.options.decode_memory << 20,
@@ -189,7 +196,11 @@ class Scan(Iterator[Finding]):
             decode_jpeg=self._decode_jpeg,
         )
         return prepare(
-            image, self.cards, crops=self.options.crops, watermarks=self.options.watermarks
+            image,
+            self.cards,
+            crops=self.options.crops,
+            watermarks=self.options.watermarks,
+            combine=self.options.combine,
         )
 
 
@@ -214,7 +225,11 @@ def scan(
     shard = None if options.shard is None else Shard.parse(options.shard)
     if detectors is None:
         detectors = load_detectors(options)
-    policy = Policy((found.card for found in detectors), options.max_false_positive_rate)
+    policy = Policy(
+        (found.card for found in detectors),
+        options.max_false_positive_rate,
+        combine=options.combine,
+    )
     finder = SourceFinder(
         (os.fspath(path) for path in paths),
         hidden=options.hidden,
@@ -235,7 +250,13 @@ def scan_batch(
     options = options or ScanOptions()
     cards = [detector.card for detector in detectors]
     prepared = [
-        prepare(image, cards, crops=options.crops, watermarks=options.watermarks)
+        prepare(
+            image,
+            cards,
+            crops=options.crops,
+            watermarks=options.watermarks,
+            combine=options.combine,
+        )
         for image in images
     ]
     return measure_batch(prepared, detectors, options.batch_size)
@@ -245,9 +266,9 @@ def load_detectors(options: ScanOptions) -> tuple[Backend, ...]:
     """The models that `options` name, in that order. Raises FakescanError for what can't be."""
     return tuple(
         load_backend(
-            path, backend=options.backend, device=options.device, precision=options.precision
+            model, backend=options.backend, device=options.device, precision=options.precision
         )
-        for path in locate_models(options)
+        for model in locate_models(options)
     )
 
 
@@ -264,9 +285,9 @@ def load_jpeg_decoder(options: ScanOptions) -> JpegDecoder | None:
     return GpuJpegDecoder(options.device)
 
 
-def locate_models(options: ScanOptions) -> tuple[Path, ...]:
-    """The weights files that `options` name. Raises FakescanError for one that isn't there."""
-    return tuple(locate(model) for model in options.models) or find_models()
+def locate_models(options: ScanOptions) -> tuple[LocatedModel, ...]:
+    """The models that `options` name. Raises FakescanError for one that isn't there."""
+    return locate_models_named(options.models, weights=options.weights, ai_labels=options.ai_labels)
 
 
 def with_name(measurement: Measurement, path: str) -> Measurement:
@@ -283,12 +304,14 @@ def settings_key(detectors: Sequence[Backend], options: ScanOptions) -> str:
         "models": [
             (
                 (found.card.name, found.card.version, found.card.sha256),
-                (asdict(found.card.input), asdict(found.card.domain)),
+                (asdict(found.card.architecture), asdict(found.card.input)),
+                (asdict(found.card.domain), found.card.labels and asdict(found.card.labels)),
                 None if found.card.gates is None else asdict(found.card.gates),
                 (found.name, found.precision),
             )
             for found in detectors
         ],
+        "combine": options.combine,
         "crops": options.crops,
         "watermarks": options.watermarks,
         "decode": options.decode,
@@ -318,6 +341,7 @@ def describe_settings(options: ScanOptions) -> dict[str, object]:
         "backend": options.backend.value,
         "device": options.device,
         "precision": options.precision and options.precision.value,
+        "combine": options.combine,
         "crops": options.crops,
         "watermarks": options.watermarks,
         "decode": options.decode.value,

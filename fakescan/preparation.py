@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fakescan.gates import check_gates
-from fakescan.images import crop_positions, cut_crops, decode_image
+from fakescan.images import crop_positions, cut_crops, decode_image, upright
 from fakescan.isolation import IsolatedFunction
+from fakescan.processing import load_processor, process
 from fakescan.provenance import read_pixel_marks, read_provenance, with_evidence
 from fakescan.records import (
     DecodedImage,
@@ -28,24 +31,35 @@ from fakescan.store import decode_measurement, encode_measurement
 from fakescan.weights import ModelCard
 
 if TYPE_CHECKING:
-    from fakescan.records import UInt8Array
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What a detector, by its index, has yet to see of a picture.
+
+    Windows uint8 (N, S, S, 3) at `positions`; or, for a published model, the whole picture as its
+    own library prepared it: float32 (1, 3, H, W), and no positions.
+    """
+
+    detector: int
+    positions: tuple[tuple[int, int], ...]
+    crops: npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A source after reading: its measurement, and the crops that a detector has yet to see."""
+    """A source after reading: its measurement, and a view for each detector that judges it."""
 
     source: Source
     measurement: Measurement
-    detector: int = 0
-    positions: tuple[tuple[int, int], ...] = ()
-    crops: UInt8Array | None = None
+    views: tuple[View, ...] = ()
     is_known: bool = False
 
     @property
     def waiting_crops(self) -> int:
-        """How many crops wait for the detector."""
-        return 0 if self.crops is None else len(self.crops)
+        """How many crops wait for detectors."""
+        return sum(len(view.crops) for view in self.views)
 
 
 def prepare(
@@ -54,10 +68,12 @@ def prepare(
     *,
     crops: int,
     watermarks: bool = False,
+    combine: bool = False,
 ) -> Prepared:
     """Read what the file says of itself, and cut the crops that the first fitting model sees.
 
-    `watermarks` looks for open watermarks too, at about 0.1 s a picture.
+    With `combine` all fitting models see theirs. `watermarks` looks for open watermarks too, at
+    about 0.1 s a picture.
     """
     if isinstance(image, Unreadable):
         return Prepared(image.source, _measure_unreadable(image))
@@ -65,10 +81,20 @@ def prepare(
         read_provenance(image.data, image.media_type),
         read_pixel_marks(image, watermarks=watermarks),
     )
+    views: list[View] = []
+    abstention = Reason.NO_MODEL_FOR_SIZE
+    for index, card in enumerate(cards):
+        view = _show(image, index, card, crops)
+        if isinstance(view, View):
+            views.append(view)
+        elif view != Reason.NO_MODEL_FOR_SIZE:
+            abstention = view
+        if view != Reason.NO_MODEL_FOR_SIZE and not combine:
+            break  # its domain is the picture's, and no other model's word would count for more
     measurement = Measurement(
         status=Status.OK,
         provenance=provenance,
-        abstention=Reason.NO_MODEL_FOR_SIZE,
+        abstention=abstention,
         sha256=image.sha256,
         media_type=image.media_type,
         width=image.width,
@@ -76,20 +102,23 @@ def prepare(
         orientation=image.orientation,
         has_more_frames=image.has_more_frames,
     )
-    for index, card in enumerate(cards):
-        refusal = card.domain.refuse(image.width, image.height)
-        if refusal is None:
-            if card.gates is not None:
-                refusal = check_gates(image.pixels, card.gates)
-            if refusal is not None:
-                # Its domain is the picture's, and no other model's word would count for more.
-                return Prepared(image.source, replace(measurement, abstention=refusal))
-            size = card.input.size
-            positions = crop_positions(image.pixels, size, crops)
-            windows = cut_crops(image.pixels, size, positions)
-            return Prepared(image.source, measurement, index, positions, windows)
-        measurement = replace(measurement, abstention=refusal)
-    return Prepared(image.source, measurement)
+    return Prepared(image.source, measurement, tuple(views))
+
+
+def _show(image: DecodedImage, index: int, card: ModelCard, crops: int) -> View | Reason:
+    """What the model at `index` is shown, or why it doesn't judge; by size only its domain does."""
+    refusal = card.domain.refuse(image.width, image.height)
+    if refusal is None and card.gates is not None:
+        refusal = check_gates(image.pixels, card.gates)
+    if refusal is not None:
+        return refusal
+    if card.input.processor is not None:
+        # Its library's own pipelines turn pictures upright before anything else.
+        whole = process(upright(image.pixels, image.orientation), card.input.processor)
+        return Reason.OUTSIDE_DOMAIN if whole is None else View(index, (), whole[None])
+    size = card.input.size
+    positions = crop_positions(image.pixels, size, crops)
+    return View(index, positions, cut_crops(image.pixels, size, positions))
 
 
 def _measure_unreadable(image: Unreadable) -> Measurement:
@@ -117,6 +146,7 @@ class IsolatedPreparation:
         *,
         crops: int,
         watermarks: bool,
+        combine: bool,
         max_pixels: int,
         seconds: float,
         memory: int,
@@ -124,9 +154,10 @@ class IsolatedPreparation:
         self._cards = tuple(cards)
         self._crops = crops
         self._watermarks = watermarks
+        self._combine = combine
         self._max_pixels = max_pixels
         self._workers = IsolatedFunction(
-            _prepare_bytes, seconds=seconds, memory=memory, load=_load_decoders
+            _prepare_bytes, seconds=seconds, memory=memory, load=partial(_load, self._cards)
         )
 
     def __call__(
@@ -155,7 +186,7 @@ class IsolatedPreparation:
         status: Status | None,
         reserve: Callable[[int], None],
     ) -> Prepared | Status:
-        looks = (self._crops, self._watermarks, self._max_pixels)
+        looks = (self._crops, self._watermarks, self._combine, self._max_pixels)
         arguments = (source, sha256, status, self._cards, *looks)
         answer = self._workers(data, *arguments, reserve=reserve)
         if isinstance(answer, Status):
@@ -166,7 +197,7 @@ class IsolatedPreparation:
             return Status.DECODER_CRASHED  # so thoroughly that it answers nonsense
 
 
-def _load_decoders() -> None:
+def _load(cards: Sequence[ModelCard]) -> None:
     # What is otherwise loaded at first use, and would be loaded within the first file's limits.
     import importlib
 
@@ -175,6 +206,9 @@ def _load_decoders() -> None:
             importlib.import_module(name)
         except (ImportError, OSError, RuntimeError):  # an extra, and libraries that may not load
             continue
+    for card in cards:
+        if card.input.processor is not None:
+            load_processor(card.input.processor)
 
 
 def _prepare_bytes(
@@ -185,6 +219,7 @@ def _prepare_bytes(
     cards: Sequence[ModelCard],
     crops: int,
     watermarks: bool,
+    combine: bool,
     max_pixels: int,
     *,
     reserve: Callable[[int], None],
@@ -193,26 +228,29 @@ def _prepare_bytes(
         image = decode_image(source, data, sha256=sha256, max_pixels=max_pixels, reserve=reserve)
     else:
         image = Unreadable(source, status, data, sha256, sniff_media_type(data))
-    return _pack(prepare(image, cards, crops=crops, watermarks=watermarks))
+    return _pack(prepare(image, cards, crops=crops, watermarks=watermarks, combine=combine))
 
 
 def _pack(prepared: Prepared) -> bytes:
-    """A line of JSON for the measurement, one for the crops' places, and the crops' bytes."""
-    places = json.dumps([prepared.detector, prepared.positions])
-    crops = b"" if prepared.crops is None else prepared.crops.tobytes()
-    return b"\n".join((encode_measurement(prepared.measurement), places.encode(), crops))
+    """A line of JSON for the measurement, one that describes the views, and their crops' bytes."""
+    views = [[view.detector, view.positions, view.crops.shape[2:]] for view in prepared.views]
+    crops = b"".join(view.crops.tobytes() for view in prepared.views)
+    return b"\n".join((encode_measurement(prepared.measurement), json.dumps(views).encode(), crops))
 
 
 def _unpack(data: bytes, source: Source, cards: Sequence[ModelCard]) -> Prepared:
-    measurement, places, crops = data.split(b"\n", 2)
-    detector, positions = json.loads(places)
-    if not positions:
-        return Prepared(source, decode_measurement(measurement))
-    size = cards[detector].input.size
-    return Prepared(
-        source,
-        decode_measurement(measurement),
-        detector,
-        tuple((int(x), int(y)) for x, y in positions),
-        np.frombuffer(crops, np.uint8).reshape(len(positions), size, size, 3),
-    )
+    measurement, described, crops = data.split(b"\n", 2)
+    views = []
+    for detector, positions, sides in json.loads(described):
+        card, size = cards[detector], cards[detector].input.size
+        if card.input.processor is None:
+            shape: tuple[int, ...] = (len(positions), size, size, 3)
+            kind: type[np.generic] = np.uint8
+        else:
+            height, width = sides
+            shape, kind = (1, 3, height, width), np.float32
+        count = math.prod(shape)
+        values = np.frombuffer(crops, kind, count).reshape(shape)
+        crops = crops[values.nbytes :]
+        views.append(View(detector, tuple((int(x), int(y)) for x, y in positions), values))
+    return Prepared(source, decode_measurement(measurement), tuple(views))

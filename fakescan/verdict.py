@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fakescan.calibration import pick_thresholds, probability
+from fakescan.calibration import calibrated_logit, pick_thresholds, probability, to_score
 from fakescan.provenance import describe
 from fakescan.records import (
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
     Evidence,
+    FakescanError,
     Finding,
     JudgedModel,
     Measurement,
@@ -31,10 +33,20 @@ _MORE_FRAMES = "Only the first of several frames was judged."
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """How one model's logits are read."""
+    """How one model's logits are read: `thresholds[k - 1]` where k models look at a picture."""
 
     calibration: Calibration | None
-    thresholds: tuple[float, float] | None
+    thresholds: tuple[tuple[float, float] | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What models made of one picture; `all_are_low`: each finds no sign of AI by itself."""
+
+    score: float | None = None
+    model: JudgedModel | None = None
+    members: tuple[JudgedModel, ...] = ()
+    all_are_low: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +59,32 @@ class _Decision:
 class Policy:
     """Thresholds of the models in use, for one wanted false-positive rate.
 
-    Raises FakescanError where a model can't promise that rate.
+    With `combine`, all models that looked at a picture judge it together: the mean of their
+    calibrated logits is held against the highest of their thresholds, each taken at its equal part
+    of the rate. A mean that high needs one member that high, so that by the union bound the rate
+    holds for them together. `real` needs all of them, and the mean, to be as low as each says it.
+
+    Raises FakescanError where a model can't promise that rate, or combining one without
+    calibration.
     """
 
     def __init__(
         self,
         cards: Iterable[ModelCard],
         max_false_positive_rate: float = DEFAULT_MAX_FALSE_POSITIVE_RATE,
+        *,
+        combine: bool = False,
     ) -> None:
+        cards = tuple(cards)
         self._max_false_positive_rate = max_false_positive_rate
+        self._combine = combine
+        if combine:
+            _check_members(cards)
+        counts = range(1, 1 + (len(cards) if combine else 1))
         self._readings: Mapping[str, _Reading] = {
-            card.sha256: _Reading(card.calibration, pick_thresholds(card, max_false_positive_rate))
+            card.sha256: _Reading(
+                card.calibration, tuple(self._thresholds(card, count) for count in counts)
+            )
             for card in cards
         }
 
@@ -78,35 +105,55 @@ class Policy:
                 hints=self._hints(measurement),
                 model=None,
             )
-        score, model = self._score(measurement.output)
+        look = self._look(measurement.outputs)
         decision = decide_by_evidence(measurement.provenance.evidence) or self._decide_by_score(
-            measurement, score, model
+            measurement, look
         )
         return Finding(
             source=source,
             measurement=measurement,
             verdict=decision.verdict,
-            score=score,
+            score=look.score,
             reason=decision.reason,
             decided_by=decision.decided_by,
             hints=self._hints(measurement),
-            model=model,
+            model=look.model,
+            members=look.members if self._combine else None,
         )
 
-    def _score(self, output: ModelOutput | None) -> tuple[float | None, JudgedModel | None]:
-        if output is None:
-            return None, None
-        reading = self._readings[output.sha256]
+    def _thresholds(self, card: ModelCard, count: int) -> tuple[float, float] | None:
+        try:
+            return pick_thresholds(card, self._max_false_positive_rate / count)
+        except FakescanError as error:
+            if count == 1:
+                raise
+            raise FakescanError(f"{error}; --combine of {count} asks each for its part") from error
+
+    def _look(self, outputs: Sequence[ModelOutput]) -> _Look:
+        if not outputs:
+            return _Look()
+        members = tuple(self._hold(output, len(outputs)) for output in outputs)
+        scores = [probability(one.logit, self._calibration(one)) for one in outputs]
+        all_are_low = all(map(_is_low, scores, members))
+        if len(members) == 1:
+            return _Look(scores[0], members[0], members, all_are_low)
+        logit = sum(calibrated_logit(one.logit, self._calibration(one)) for one in outputs)
+        combined = _combine(members, logit / len(outputs), self._max_false_positive_rate)
+        return _Look(to_score(combined.output.logit), combined, members, all_are_low)
+
+    def _hold(self, output: ModelOutput, count: int) -> JudgedModel:
+        thresholds = self._readings[output.sha256].thresholds[count - 1]
+        threshold_real, threshold_ai = thresholds or (None, None)
+        rate = self._max_false_positive_rate / count
+        return JudgedModel(output, threshold_real, threshold_ai, rate)
+
+    def _calibration(self, output: ModelOutput) -> Calibration:
         # An uncalibrated logit is still worth showing; it decides nothing.
-        calibration = reading.calibration or Calibration(slope=1.0, intercept=0.0, n=0)
-        threshold_real, threshold_ai = reading.thresholds or (None, None)
-        judged = JudgedModel(output, threshold_real, threshold_ai, self._max_false_positive_rate)
-        return probability(output.logit, calibration), judged
+        return self._readings[output.sha256].calibration or Calibration(1.0, 0.0, 0)
 
     @staticmethod
-    def _decide_by_score(
-        measurement: Measurement, score: float | None, model: JudgedModel | None
-    ) -> _Decision:
+    def _decide_by_score(measurement: Measurement, look: _Look) -> _Decision:
+        score, model = look.score, look.model
         if score is None or model is None:
             reason = measurement.abstention or Reason.NO_MODEL_FOR_SIZE
             return _Decision(Verdict.UNCERTAIN, reason, None)
@@ -114,7 +161,7 @@ class Policy:
             return _Decision(Verdict.UNCERTAIN, Reason.UNCALIBRATED_MODEL, MODEL)
         if score >= model.threshold_ai:
             return _Decision(Verdict.AI, Reason.SCORE_ABOVE_THRESHOLD, MODEL)
-        if score <= model.threshold_real:
+        if look.all_are_low and score <= model.threshold_real:
             return _Decision(Verdict.REAL, Reason.SCORE_BELOW_THRESHOLD, MODEL)
         return _Decision(Verdict.UNCERTAIN, Reason.SCORE_BETWEEN_THRESHOLDS, MODEL)
 
@@ -123,6 +170,41 @@ class Policy:
         hints = describe(measurement.provenance)
         more = _MORE_FRAMES if measurement.has_more_frames else ""
         return " ".join(part for part in (hints, more) if part)
+
+
+def _check_members(cards: Sequence[ModelCard]) -> None:
+    for card in cards:
+        if card.calibration is None or card.thresholds is None:
+            raise FakescanError(
+                f"--combine: model {card.name} is not calibrated; calibrate it first:"
+                " fakescan calibrate --model … --data FOLDER"
+            )
+    if len({card.sha256 for card in cards}) < len(cards):
+        raise FakescanError("--combine: a model is named twice")
+
+
+def _is_low(score: float, model: JudgedModel) -> bool:
+    return model.threshold_real is not None and score <= model.threshold_real
+
+
+def _combine(members: Sequence[JudgedModel], logit: float, rate: float) -> JudgedModel:
+    """The members as one model. All are calibrated."""
+    outputs = [member.output for member in members]
+    output = ModelOutput(
+        name="+".join(one.name for one in outputs),
+        version="+".join(one.version for one in outputs),
+        sha256=hashlib.sha256("".join(one.sha256 for one in outputs).encode()).hexdigest(),
+        backend="+".join(dict.fromkeys(one.backend for one in outputs)),
+        precision="+".join(dict.fromkeys(one.precision for one in outputs)),
+        logit=logit,
+        crops=(),
+    )
+    return JudgedModel(
+        output,
+        min(member.threshold_real for member in members if member.threshold_real is not None),
+        max(member.threshold_ai for member in members if member.threshold_ai is not None),
+        rate,
+    )
 
 
 def decide_by_evidence(evidence: Iterable[Evidence]) -> _Decision | None:

@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import platformdirs
+
 from fakescan.records import FakescanError, Reason
 
 if TYPE_CHECKING:
@@ -36,9 +38,16 @@ class ArchitectureName(StrEnum):
     PHOTO = "photo"
 
 
+class Library(StrEnum):
+    """The libraries whose published networks can be run: their names as architectures."""
+
+    TRANSFORMERS = "transformers"
+    TIMM = "timm"
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Which network of model.py, and the options that its builder takes."""
+    """Which network of model.py, and the options that its builder takes; or whose library's."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -51,6 +60,9 @@ class Input:
     `mean` and `std` are of channels in [0, 1]. With `mirror` the logit is the mean of the crop's
     and its mirror image's. With `enlarge` the network sees the crop at that side in pixels, by
     bilinear interpolation. Both are part of the network, so that every runtime does the same.
+
+    `processor` tells how a published model's own library prepares a whole upright picture, for
+    processing.py; the network then takes float32 (3, `size`, …) as it is. None: native windows.
     """
 
     size: int
@@ -58,6 +70,19 @@ class Input:
     std: tuple[float, float, float]
     mirror: bool = False
     enlarge: int | None = None
+    processor: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The classes of a published network in the order of its outputs, and which mean AI.
+
+    Its logit is the logarithm of the odds of all classes in `ai` against all others; that of a
+    network with one output is the output itself, or its negative where `ai` is empty.
+    """
+
+    names: tuple[str, ...]
+    ai: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +163,7 @@ class ModelCard:
     metrics: Mapping[str, Any]
     limits: tuple[str, ...]
     gates: Gates | None = None
+    labels: Labels | None = None
 
     def to_json(self) -> str:
         """The card as it is written beside the weights."""
@@ -158,7 +184,8 @@ def read_card(path: Path) -> ModelCard:
 
 def _card(document: dict[str, Any]) -> ModelCard:
     calibration, thresholds = document["calibration"], document["thresholds"]
-    gates = document.get("gates")  # cards written before there were any
+    # Cards written before there were any have no such keys.
+    gates, labels = document.get("gates"), document.get("labels")
     given = document["input"]
     return ModelCard(
         name=document["name"],
@@ -171,6 +198,7 @@ def _card(document: dict[str, Any]) -> ModelCard:
             std=_triple(given["std"]),
             mirror=given["mirror"],
             enlarge=given.get("enlarge"),  # cards written before there was any
+            processor=given.get("processor"),
         ),
         domain=Domain(**document["domain"]),
         pooling=document["pooling"],
@@ -185,6 +213,7 @@ def _card(document: dict[str, Any]) -> ModelCard:
         metrics=document["metrics"],
         limits=tuple(document["limits"]),
         gates=None if gates is None else Gates(**gates),
+        labels=None if labels is None else Labels(tuple(labels["names"]), tuple(labels["ai"])),
     )
 
 
@@ -224,10 +253,11 @@ def locate(model: str) -> Path:
     return named
 
 
-def load_card(weights: Path) -> ModelCard:
+def load_card(weights: Path, *, as_shipped: bool = False) -> ModelCard:
     """The card beside `weights`, after checking that it is these weights' own.
 
-    Raises FakescanError where the card is missing, or the file's SHA-256 is not the card's.
+    The user's own card of them goes before it, unless asked for `as_shipped`. Raises
+    FakescanError where the card is missing, or the file's SHA-256 is not the card's.
     """
     card = read_card(weights.with_suffix(".json"))
     if (found := file_sha256(weights)) != card.sha256:
@@ -235,7 +265,60 @@ def load_card(weights: Path) -> ModelCard:
             f"{weights}: SHA-256 {found[:12]}… is not the card's {card.sha256[:12]}…;"
             " fetch the weights and their card again"
         )
-    return card
+    return card if as_shipped else prefer_user_card(card)
+
+
+def user_models_folder() -> Path:
+    """Where the user's own cards are kept: `$FAKESCAN_MODELS`, or in the user's data folder."""
+    if named := os.environ.get("FAKESCAN_MODELS"):
+        return Path(named)
+    return Path(platformdirs.user_data_dir("fakescan", appauthor=False)) / "models"
+
+
+def find_user_cards() -> tuple[ModelCard, ...]:
+    """The cards that `calibrate` wrote, by name. Raises FakescanError for a file that is none."""
+    return tuple(read_card(path) for path in sorted(user_models_folder().glob("*.json")))
+
+
+def find_user_card(sha256: str) -> ModelCard | None:
+    """The user's own card of the weights with this SHA-256, if there is one."""
+    path = _find_user_card(sha256)
+    return None if path is None else read_card(path)
+
+
+def prefer_user_card(card: ModelCard) -> ModelCard:
+    """The user's card of the same weights, used in the same way; `card` where there is none."""
+    own = find_user_card(card.sha256)
+    if own is None:
+        return card
+    used = (own.architecture, own.input, own.labels)
+    return own if used == (card.architecture, card.input, card.labels) else card
+
+
+def save_user_card(card: ModelCard) -> Path:
+    """Keep `card` among the user's own, in place of one of the same weights.
+
+    Raises FakescanError where it can't be written.
+    """
+    name = re.sub(r"[^\w.-]+", "_", card.name)
+    fresh = user_models_folder() / f"{name}-{card.sha256[:_DIGITS]}.json"
+    path = _find_user_card(card.sha256) or fresh
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(card.to_json(), "utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise FakescanError(f"the card {path} can't be written: {error.strerror}") from error
+    return path
+
+
+_DIGITS = 16
+"""Of a SHA-256, in the name of a user's card."""
+
+
+def _find_user_card(sha256: str) -> Path | None:
+    return next(iter(sorted(user_models_folder().glob(f"*-{sha256[:_DIGITS]}.json"))), None)
 
 
 def load_tensors(weights: Path) -> dict[str, Tensor]:

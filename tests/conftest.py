@@ -186,6 +186,7 @@ def _home(
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
     monkeypatch.setenv("FAKESCAN_WEIGHTS", str(home / "weights"))
+    monkeypatch.setenv("FAKESCAN_MODELS", str(home / "models"))
     monkeypatch.delenv("FAKESCAN_DATA", raising=False)
     # Rich wraps at the terminal's width, and there is none.
     monkeypatch.setenv("COLUMNS", "200")

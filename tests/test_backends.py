@@ -75,7 +75,7 @@ def test_a_scan_through_a_graph_loads_no_torch(exported: Path, tmp_path: Path) -
         "weights, backend, picture = sys.argv[1:]\n"
         "options = ScanOptions(models=(weights,), backend=backend, device='cpu')\n"
         "finding, = scan([picture], options)\n"
-        "print(finding.measurement.output.backend)\n"
+        "print(finding.measurement.outputs[0].backend)\n"
         "print(sorted({'torch', 'torchvision', 'onnx', 'openvino'} & set(sys.modules)))\n"
     )
     for name in ("onnx", "auto"):

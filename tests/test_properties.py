@@ -245,7 +245,7 @@ def judge(evidence: list[Evidence], logit: float | None) -> Finding:
     measurement = Measurement(
         Status.OK,
         Provenance(evidence=tuple(evidence)),
-        None if logit is None else output(logit),
+        () if logit is None else (output(logit),),
         Reason.NO_MODEL_FOR_SIZE if logit is None else None,
     )
     return Policy([CARD]).judge(Source("a"), measurement)
@@ -309,8 +309,8 @@ def test_every_combination_is_judged() -> None:
         evidence = tuple(
             Evidence("c2pa", "rule", says, tier, None, "", None, "") for tier, says in chosen
         )
-        looks = [(output(logit), None) for logit in (-9.0, 0.0, 9.0)]
-        for given_output, abstention in (*looks, *((None, reason) for reason in abstentions)):
+        looks = [((output(logit),), None) for logit in (-9.0, 0.0, 9.0)]
+        for given_output, abstention in (*looks, *(((), reason) for reason in abstentions)):
             measurement = Measurement(
                 status, Provenance(evidence=evidence), given_output, abstention
             )
@@ -318,6 +318,6 @@ def test_every_combination_is_judged() -> None:
             if status is Status.OK:
                 assert finding.verdict in Verdict
                 assert finding.reason in Reason
-                assert (finding.score is None) == (given_output is None)
+                assert (finding.score is None) == (not given_output)
             else:
                 assert finding.verdict is finding.reason is finding.score is None

@@ -78,7 +78,7 @@ HOSTILE_FINDING = Finding(
             camera_model=HOSTILE,
             software=HOSTILE,
         ),
-        output=OUTPUT,
+        outputs=(OUTPUT,),
         sha256="9f2c",
         media_type="image/png",
         width=200,
@@ -275,7 +275,7 @@ def test_ten_thousand_files_weigh_at_most_25_megabytes(
     finding = replace(
         HOSTILE_FINDING,
         measurement=replace(
-            HOSTILE_FINDING.measurement, provenance=provenance, sha256="9f" * 32, output=output
+            HOSTILE_FINDING.measurement, provenance=provenance, sha256="9f" * 32, outputs=(output,)
         ),
         model=replace(MODEL, output=output),
         source=Source("a folder/of some depth/with photographs/IMG_0000.png", 1, 1),
@@ -463,7 +463,7 @@ def mixed_findings(tmp_path: Path) -> list[Finding]:
         picture,
         reason=Reason.SCORE_BELOW_THRESHOLD,
         model=MODEL,
-        measurement=replace(picture.measurement, output=OUTPUT, orientation=6),
+        measurement=replace(picture.measurement, outputs=(OUTPUT,), orientation=6),
         overlay=str(save_noise(tmp_path / "overlay.png")),
     )
     uncertain = replace(

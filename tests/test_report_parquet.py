@@ -38,7 +38,7 @@ JUDGED = Finding(
     measurement=Measurement(
         status=Status.OK,
         provenance=Provenance(prompt="a\0b" * 200, has_gps=True),
-        output=OUTPUT,
+        outputs=(OUTPUT,),
         sha256="9f2c",
         media_type="image/png",
         width=1024,

@@ -82,14 +82,16 @@ JUDGED = Finding(
             generator_version="v1.10.1",
             prompt="a harbour at dusk",
         ),
-        output=ModelOutput(
-            name="photo",
-            version="1.0.0",
-            sha256="51ab",
-            backend="torch",
-            precision="fp32",
-            logit=-0.35281234,
-            crops=(Crop(384, 128, 128, -0.21000001), Crop(0, 640, 128, -0.4956)),
+        outputs=(
+            ModelOutput(
+                name="photo",
+                version="1.0.0",
+                sha256="51ab",
+                backend="torch",
+                precision="fp32",
+                logit=-0.35281234,
+                crops=(Crop(384, 128, 128, -0.21000001), Crop(0, 640, 128, -0.4956)),
+            ),
         ),
         sha256="9f2c",
         media_type="image/png",
@@ -105,8 +107,7 @@ JUDGED = Finding(
     model=None,
     overlay="overlays/0412-9f2c1b7a04de.png",
 )
-assert JUDGED.measurement.output is not None
-JUDGED = replace(JUDGED, model=JudgedModel(JUDGED.measurement.output, 0.181, 0.842, 0.01))
+JUDGED = replace(JUDGED, model=JudgedModel(JUDGED.measurement.outputs[0], 0.181, 0.842, 0.01))
 
 MISSING = Finding(
     source=Source("gone.jpg"),
@@ -174,7 +175,7 @@ def test_record_is_schema_version_1() -> None:
 "rule":"a1111-parameters","says":"ai","tier":"strong","source":"Stable Diffusion web UI",\
 "location":"PNG:tEXt:parameters","offset":41,\
 "value":"Steps: 28, Sampler: DPM++ 2M, CFG scale: 7"}],\
-"overlay":"overlays/0412-9f2c1b7a04de.png"}"""
+"overlay":"overlays/0412-9f2c1b7a04de.png","models":null}"""
     assert encode_json(to_record(JUDGED)) == expected
 
 

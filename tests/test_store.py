@@ -42,7 +42,10 @@ MEASUREMENT = Measurement(
     provenance=Provenance(
         evidence=(Evidence("png_text", "r", Says.AI, Tier.WEAK, None, "PNG", 41, "a\x00\ud800"),)
     ),
-    output=ModelOutput("photo", "1", "51", "torch", "fp32", 0.1 + 0.2, (Crop(0, 8, 32, -1e-9),)),
+    outputs=(
+        ModelOutput("photo", "1", "51", "torch", "fp32", 0.1 + 0.2, (Crop(0, 8, 32, -1e-9),)),
+        ModelOutput("other", "2", "52", "torch", "fp32", -1.5, ()),
+    ),
     sha256=SHA256,
     width=32,
     height=32,
@@ -203,13 +206,12 @@ def test_without_hash_or_stat(path: Path) -> None:
 
 
 def test_logits_that_are_no_numbers(path: Path) -> None:
-    assert MEASUREMENT.output is not None
     with Store(path) as store:
-        output = replace(MEASUREMENT.output, logit=math.nan)
-        store.put(OLD, replace(MEASUREMENT, output=output), KEY)
+        output = replace(MEASUREMENT.outputs[0], logit=math.nan)
+        store.put(OLD, replace(MEASUREMENT, outputs=(output,)), KEY)
     with Store(path) as store:
         found = store.find_by_content(SHA256, KEY)
-        assert found is not None and found.output is not None and math.isnan(found.output.logit)
+        assert found is not None and math.isnan(found.outputs[0].logit)
 
 
 # Commits

@@ -38,7 +38,7 @@ def measure(*found: Evidence, logit: float | None = None, **changes: object) -> 
     return Measurement(
         status=Status.OK,
         provenance=Provenance(evidence=found),
-        output=output or None,
+        outputs=(output,) if output else (),
         abstention=None if output else Reason.NO_MODEL_FOR_SIZE,
         **changes,  # type: ignore[arg-type]
     )

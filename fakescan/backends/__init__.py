@@ -7,16 +7,15 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from fakescan.hub import LocatedModel, PublishedModel
 from fakescan.records import FakescanError
 from fakescan.weights import ModelCard, load_card
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-    from fakescan.records import UInt8Array
 
 
 class BackendName(StrEnum):
@@ -68,13 +67,16 @@ class Backend(Protocol):
         """Where it runs, as torch names devices: cpu, cuda:0, mps."""
         ...
 
-    def logits(self, crops: UInt8Array) -> npt.NDArray[np.float32]:
-        """Uncalibrated logits (N,) of crops uint8 (N, S, S, 3), S the card's size."""
+    def logits(self, crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Uncalibrated logits (N,) of crops uint8 (N, S, S, 3), S the card's size.
+
+        Of a published model the crops are whole pictures as prepared, float32 (N, 3, H, W).
+        """
         ...
 
 
 def load_backend(
-    weights: Path,
+    model: LocatedModel,
     *,
     backend: BackendName = BackendName.AUTO,
     device: str = "auto",
@@ -82,8 +84,18 @@ def load_backend(
 ) -> Backend:
     """Load one model. Raises FakescanError for bad weights, or what this machine can't do."""
     if backend != BackendName.AUTO:
-        return _LOADERS[backend](weights, device, precision)
-    return _load_best(weights, device, precision)
+        return _LOADERS[backend](model, device, precision)
+    return _load_best(model, device, precision)
+
+
+def card_of(model: LocatedModel, *, as_shipped: bool = False) -> ModelCard:
+    """The card to load a model by; `as_shipped` and errors as for `load_card`.
+
+    That of a published model was chosen when it was found.
+    """
+    if isinstance(model, PublishedModel):
+        return model.card
+    return load_card(model, as_shipped=as_shipped)
 
 
 def check_precision(card: ModelCard, precision: Precision) -> None:
@@ -110,21 +122,21 @@ def check_precision(card: ModelCard, precision: Precision) -> None:
         )
 
 
-def _load_best(weights: Path, device: str, precision: Precision | None) -> Backend:
+def _load_best(model: LocatedModel, device: str, precision: Precision | None) -> Backend:
     """A GPU through TensorRT, else torch; a CPU through a graph made before, else torch."""
     if device.startswith("cuda") or (device == "auto" and _has_nvidia_gpu()):
-        if precision in {None, Precision.FP16}:
+        if precision in {None, Precision.FP16} and isinstance(model, Path):
             try:
-                return _load_tensorrt(weights, device, precision)
+                return _load_tensorrt(model, device, precision)
             except FakescanError as error:
                 _log.warning("%s; torch runs the network instead", error)
     elif device in {"auto", "cpu"} and precision in {None, Precision.FP32}:
         from fakescan.backends.graphs import find_graph
 
         installed = [name for name, module in _GRAPH_RUNTIMES.items() if find_spec(module)]
-        if installed and find_graph(weights, load_card(weights), Precision.FP32):
-            return _LOADERS[installed[0]](weights, device, precision)
-    return _load_torch(weights, device, precision)
+        if installed and find_graph(model, card_of(model), Precision.FP32):
+            return _LOADERS[installed[0]](model, device, precision)
+    return _load_torch(model, device, precision)
 
 
 _log = logging.getLogger(__name__)
@@ -149,31 +161,39 @@ def _has_nvidia_gpu() -> bool:
     )
 
 
-def _load_torch(weights: Path, device: str, precision: Precision | None) -> Backend:
+def _load_torch(model: LocatedModel, device: str, precision: Precision | None) -> Backend:
+    if isinstance(model, PublishedModel):
+        from fakescan.backends.hub import HubBackend
+
+        return HubBackend(model, device, precision)
     from fakescan.backends.torch import TorchBackend
 
-    return TorchBackend(weights, device, precision)
+    return TorchBackend(model, device, precision)
 
 
-def _load_onnx(weights: Path, device: str, precision: Precision | None) -> Backend:
-    return _load_graph(weights, device, precision, BackendName.ONNX)
+def _load_onnx(model: LocatedModel, device: str, precision: Precision | None) -> Backend:
+    return _load_graph(model, device, precision, BackendName.ONNX)
 
 
-def _load_openvino(weights: Path, device: str, precision: Precision | None) -> Backend:
-    return _load_graph(weights, device, precision, BackendName.OPENVINO)
+def _load_openvino(model: LocatedModel, device: str, precision: Precision | None) -> Backend:
+    return _load_graph(model, device, precision, BackendName.OPENVINO)
 
 
 def _load_graph(
-    weights: Path, device: str, precision: Precision | None, runtime: BackendName
+    model: LocatedModel, device: str, precision: Precision | None, runtime: BackendName
 ) -> Backend:
     if find_spec(_GRAPH_RUNTIMES[runtime]) is None:
         raise _not_installed(runtime)
     from fakescan.backends.onnx import OnnxBackend
 
-    return OnnxBackend(weights, device, precision, runtime)
+    return OnnxBackend(model, device, precision, runtime)
 
 
-def _load_tensorrt(weights: Path, device: str, precision: Precision | None) -> Backend:
+def _load_tensorrt(model: LocatedModel, device: str, precision: Precision | None) -> Backend:
+    if isinstance(model, PublishedModel):
+        raise FakescanError(
+            f"--backend tensorrt is for fakescan's own models; {model.card.name} runs on torch"
+        )
     if find_spec("tensorrt") is None:
         raise _not_installed(BackendName.TENSORRT)
     try:
@@ -181,14 +201,14 @@ def _load_tensorrt(weights: Path, device: str, precision: Precision | None) -> B
     except ImportError as error:
         # Its libraries are installed apart from it, for one major version of CUDA.
         raise FakescanError(f"--backend tensorrt: TensorRT doesn't load ({error})") from error
-    return TensorRTBackend(weights, device, precision)
+    return TensorRTBackend(model, device, precision)
 
 
 def _not_installed(backend: BackendName) -> FakescanError:
     return FakescanError(f"--backend {backend} is not installed: pip install 'fakescan[{backend}]'")
 
 
-_Loader = Callable[[Path, str, "Precision | None"], Backend]
+_Loader = Callable[[LocatedModel, str, "Precision | None"], Backend]
 
 _LOADERS: Mapping[BackendName, _Loader] = {
     BackendName.TORCH: _load_torch,

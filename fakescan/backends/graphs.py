@@ -11,11 +11,12 @@ from typing import BinaryIO
 import platformdirs
 
 from fakescan.backends import Precision
+from fakescan.hub import LocatedModel
 from fakescan.records import FakescanError
 from fakescan.weights import ModelCard
 
 INPUT_NAME, OUTPUT_NAME = "crops", "logits"
-"""uint8 (N, S, S, 3), N free; float32 (N,)."""
+"""uint8 (N, S, S, 3), N free, or a published model's float32 (N, 3, H, W); float32 (N,)."""
 
 _WEIGHTS_KEY = "fakescan.weights_sha256"
 _CONTENT_KEY = "fakescan.content"
@@ -38,6 +39,8 @@ def graph_metadata(card: ModelCard, precision: Precision) -> dict[str, str]:
         "input": {name: value for name, value in given.items() if value is not None},
         "precision": precision.value,
     }
+    if card.labels is not None:
+        content["labels"] = dataclasses.asdict(card.labels)
     return {_WEIGHTS_KEY: card.sha256, _CONTENT_KEY: json.dumps(content, sort_keys=True)}
 
 
@@ -52,48 +55,55 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("fakescan", appauthor=False)) / "backends"
 
 
-def find_graph(weights: Path, card: ModelCard, precision: Precision) -> Path | None:
+def graph_places(model: LocatedModel, card: ModelCard, precision: Precision) -> list[Path]:
+    """Where the graph may lie: beside our own weights, and in the cache.
+
+    Beside a published model others may have put graphs of theirs.
+    """
+    beside = [graph_path(model, precision)] if isinstance(model, Path) else []
+    return [*beside, cache_folder() / f"{card.sha256}.{precision}.onnx"]
+
+
+def find_graph(model: LocatedModel, card: ModelCard, precision: Precision) -> Path | None:
     """The graph made from exactly these weights: beside them, or in the cache; None for neither."""
     wanted = graph_metadata(card, precision)
-    for path in (graph_path(weights, precision), _cached_path(card, precision)):
+    for path in graph_places(model, card, precision):
         if path.is_file() and wanted.items() <= read_metadata(path).items():
             return path
     return None
 
 
-def require_graph(weights: Path, card: ModelCard, precision: Precision) -> Path:
+def require_graph(model: LocatedModel, card: ModelCard, precision: Precision) -> Path:
     """As `find_graph`, but made on first use and kept in the cache.
 
     Raises FakescanError where a graph lies beside the weights that was made from others, or where
     it can't be made: one in int8 needs pictures.
     """
-    found = find_graph(weights, card, precision)
+    found = find_graph(model, card, precision)
     if found is not None:
         return found
-    beside = graph_path(weights, precision)
+    *beside, cached = graph_places(model, card, precision)
     if precision == Precision.INT8:
         raise FakescanError(
-            f"{beside} is missing, or was made from other weights; make it:"
-            f" fakescan export --model {weights} --precision int8 --data PICTURES"
+            f"model {card.name} has no int8 graph of these weights; make it:"
+            f" fakescan export --model {model} --precision int8 --data PICTURES"
         )
-    if beside.is_file():
-        recorded = read_metadata(beside).get(_WEIGHTS_KEY)
-        of = f"weights {recorded[:12]}…" if recorded and recorded != card.sha256 else "another card"
-        raise FakescanError(
-            f"{beside} was made from {of}; make it again: fakescan export --model {weights}"
-        )
+    for path in beside:
+        if path.is_file():
+            recorded = read_metadata(path).get(_WEIGHTS_KEY)
+            other = recorded and recorded != card.sha256
+            of = f"weights {recorded[:12]}…" if recorded and other else "another card"
+            raise FakescanError(
+                f"{path} was made from {of}; make it again: fakescan export --model {model}"
+            )
     try:
         from fakescan.backends.conversion import export_graph
     except ImportError as error:
         raise FakescanError(
-            f"{beside} is missing, and making it needs {error.name}:"
+            f"the graph of model {card.name} is missing, and making it needs {error.name}:"
             " pip install 'fakescan[onnx]', or fakescan export elsewhere"
         ) from error
-    return export_graph(weights, _cached_path(card, precision), precision).path
-
-
-def _cached_path(card: ModelCard, precision: Precision) -> Path:
-    return cache_folder() / f"{card.sha256}.{precision}.onnx"
+    return export_graph(model, cached, precision).path
 
 
 def read_metadata(path: Path) -> dict[str, str]:

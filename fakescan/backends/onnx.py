@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fakescan.backends import BackendName, Precision, check_precision
+from fakescan.backends import BackendName, Precision, card_of, check_precision
 from fakescan.backends.graphs import INPUT_NAME, OUTPUT_NAME, require_graph
+from fakescan.hub import LocatedModel
 from fakescan.records import FakescanError
-from fakescan.weights import ModelCard, load_card
+from fakescan.weights import ModelCard
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from fakescan.records import UInt8Array
-
-    Run = Callable[[UInt8Array], npt.NDArray[np.float32]]
+    Run = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
 
 class OnnxBackend:
@@ -30,7 +29,7 @@ class OnnxBackend:
 
     def __init__(
         self,
-        weights: Path,
+        model: LocatedModel,
         device: str,
         precision: Precision | None,
         runtime: BackendName = BackendName.ONNX,
@@ -45,7 +44,7 @@ class OnnxBackend:
         offered = {Precision.FP32, Precision.INT8}
         if runtime == BackendName.OPENVINO:
             offered.add(Precision.BF16)
-        self._card = load_card(weights)
+        self._card = card_of(model)
         check_precision(self._card, self._precision)
         if self._precision not in offered:
             raise FakescanError(
@@ -55,7 +54,7 @@ class OnnxBackend:
         open_graph = open_openvino if runtime == BackendName.OPENVINO else open_onnxruntime
         # OpenVINO rounds to bf16 by itself; int8 needs ranges, which a graph of its own holds.
         stored = Precision.FP32 if self._precision == Precision.BF16 else self._precision
-        self._run = open_graph(require_graph(weights, self._card, stored), self._precision)
+        self._run = open_graph(require_graph(model, self._card, stored), self._precision)
 
     @property
     def card(self) -> ModelCard:
@@ -67,8 +66,8 @@ class OnnxBackend:
         """`fp32`, `int8` or `bf16`."""
         return self._precision.value
 
-    def logits(self, crops: UInt8Array) -> npt.NDArray[np.float32]:
-        """Uncalibrated logits (N,) of crops uint8 (N, S, S, 3)."""
+    def logits(self, crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Uncalibrated logits (N,) of crops uint8 (N, S, S, 3), or of prepared pictures."""
         return self._run(crops)
 
 
@@ -94,7 +93,7 @@ def open_onnxruntime(graph: Path, precision: Precision = Precision.FP32) -> Run:
     ) as error:
         raise _unusable(graph, "ONNX Runtime") from error
 
-    def run(crops: UInt8Array) -> npt.NDArray[np.float32]:
+    def run(crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         (logits,) = session.run([OUTPUT_NAME], {INPUT_NAME: crops})
         return logits  # type: ignore[no-any-return]
 
@@ -115,7 +114,7 @@ def open_openvino(graph: Path, precision: Precision = Precision.FP32) -> Run:
     except RuntimeError as error:
         raise _unusable(graph, "OpenVINO") from error
 
-    def run(crops: UInt8Array) -> npt.NDArray[np.float32]:
+    def run(crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         # A copy: the array is OpenVINO's own, overwritten by the next batch.
         return compiled(crops)[0].copy()  # type: ignore[no-any-return]
 

@@ -20,11 +20,18 @@ if TYPE_CHECKING:
 
     from fakescan.records import UInt8Array
 
-_DTYPES = {
+DTYPES = {
     Precision.FP32: torch.float32,
     Precision.FP16: torch.float16,
     Precision.BF16: torch.bfloat16,
 }
+
+
+def check_torch_precision(precision: Precision, *, on_cpu: bool) -> None:
+    """Raise FakescanError where torch doesn't compute it there."""
+    if precision not in DTYPES or (on_cpu and precision == Precision.FP16):
+        offered = "fp32 or bf16 on a CPU" if on_cpu else "fp32, fp16 or bf16"
+        raise FakescanError(f"--precision {precision}: the torch backend computes {offered}")
 
 
 class TorchBackend:
@@ -42,13 +49,9 @@ class TorchBackend:
         self._precision = precision or (Precision.FP32 if on_cpu else Precision.FP16)
         self._card = load_card(weights)
         check_precision(self._card, self._precision)
-        if self._precision not in _DTYPES or (on_cpu and self._precision == Precision.FP16):
-            offered = "fp32 or bf16 on a CPU" if on_cpu else "fp32, fp16 or bf16"
-            raise FakescanError(
-                f"--precision {self._precision}: the torch backend computes {offered}"
-            )
+        check_torch_precision(self._precision, on_cpu=on_cpu)
         detector = build_detector(self._card, load_tensors(weights))
-        detector = detector.to(self._device, _DTYPES[self._precision])
+        detector = detector.to(self._device, DTYPES[self._precision])
         self._detector = detector.to(memory_format=torch.channels_last)
         self._batches = (
             FixedBatches(self._device, self._card.input.size, self._prepare)

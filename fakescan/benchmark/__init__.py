@@ -46,6 +46,8 @@ class BenchOptions:
 
     folder: Path | None = None
     model: str | None = None
+    weights: tuple[str, ...] = ()
+    ai_labels: tuple[str, ...] = ()
     backend: BackendName = BackendName.AUTO
     device: str = "auto"
     precision: Precision | None = None
@@ -117,6 +119,8 @@ def _choose_model(options: BenchOptions, sources: Sequence[Source], folder: Path
     """The model asked for, where it judges these pictures; else a ResNet-50 made for them."""
     scan_options = ScanOptions(
         models=(options.model,) if options.model else (),
+        weights=options.weights,
+        ai_labels=options.ai_labels,
         backend=options.backend,
         device=options.device,
         precision=options.precision,
@@ -130,7 +134,7 @@ def _choose_model(options: BenchOptions, sources: Sequence[Source], folder: Path
             return scan_options
     windows = np.concatenate([_window(_decode(source)) for source in sources[:_RANGE_PICTURES]])
     weights = make_model(folder / "models", options.backend, options.precision, windows)
-    return dataclasses.replace(scan_options, models=(str(weights),))
+    return dataclasses.replace(scan_options, models=(str(weights),), weights=(), ai_labels=())
 
 
 def _window(image: DecodedImage) -> UInt8Array:
@@ -165,7 +169,7 @@ def _measure(
                 rates[name].append(counts[name] / (time.perf_counter() - start))
     median = {name: statistics.median(values) for name, values in rates.items()}
     images = Rates(median["decode"], median["inference"], median["scan"])
-    detector = detectors[sample[0].detector]
+    detector = detectors[sample[0].views[0].detector]
     megabytes = sum(source.size_bytes or 0 for source in sources) / 1e6
     (folder / "empty").mkdir(exist_ok=True)
     theirs = median.get("hugging_face")
@@ -218,7 +222,7 @@ def _sample(
     cards = [detector.card for detector in detectors]
     step = max(1, len(sources) // _SAMPLE)
     prepared = [prepare(_decode(source), cards, crops=options.crops) for source in sources[::step]]
-    sample = [item for item in prepared if item.crops is not None]
+    sample = [item for item in prepared if item.views]
     if not sample:
         raise FakescanError("no model judges these pictures")
     return sample

@@ -95,3 +95,7 @@ def _arguments(options: ScanOptions) -> Iterator[str]:
         yield from ("--precision", options.precision.value)
     for model in options.models:
         yield from ("--model", model)
+    for file in options.weights:
+        yield from ("--weights", file)
+    for label in options.ai_labels:
+        yield from ("--ai-label", label)

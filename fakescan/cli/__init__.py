@@ -12,7 +12,16 @@ from typing import Annotated
 import typer
 
 from fakescan import __version__
-from fakescan.cli import benching, evaluating, exporting, inspecting, listing, scanning, training
+from fakescan.cli import (
+    benching,
+    calibrating,
+    evaluating,
+    exporting,
+    inspecting,
+    listing,
+    scanning,
+    training,
+)
 from fakescan.records import ExitCode, FakescanError
 
 app = typer.Typer(
@@ -54,6 +63,7 @@ app.command("scan", epilog=scanning.EXIT_CODES)(scanning.scan)
 app.command("inspect")(inspecting.inspect)
 app.command("train")(training.train)
 app.command("evaluate")(evaluating.evaluate)
+app.command("calibrate")(calibrating.calibrate)
 app.command("bench")(benching.bench)
 app.command("export")(exporting.export)
 app.command("models")(listing.models)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fakescan.backends import BackendName
-from fakescan.cli.options import BackendOption, DecodeOption, DeviceOption, PrecisionOption
+from fakescan.cli.options import (
+    AiLabelsOption,
+    BackendOption,
+    DecodeOption,
+    DeviceOption,
+    PrecisionOption,
+    WeightsOption,
+)
 from fakescan.records import DecoderName, FakescanError
 
 if TYPE_CHECKING:
@@ -25,6 +32,8 @@ def bench(
         str | None,
         typer.Option(help="Model to run; a random ResNet-50 where it doesn't judge the pictures."),
     ] = None,
+    weights: WeightsOption = None,
+    ai_label: AiLabelsOption = None,
     backend: BackendOption = BackendName.AUTO,
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
@@ -56,6 +65,8 @@ def bench(
     options = BenchOptions(
         folder=folder,
         model=model,
+        weights=tuple(weights or ()),
+        ai_labels=tuple(ai_label or ()),
         backend=backend,
         device=device,
         precision=precision,

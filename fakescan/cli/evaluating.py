@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fakescan.backends import BackendName, Precision
-from fakescan.cli.options import BackendOption, DeviceOption, JsonOption, PrecisionOption
+from fakescan.cli.options import (
+    AiLabelsOption,
+    BackendOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    WeightsOption,
+)
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError, Split
 
 if TYPE_CHECKING:
     from fakescan.backends import Backend
+    from fakescan.hub import LocatedModel
     from fakescan.training.data import Pictures
     from fakescan.training.evaluate import Metrics
     from fakescan.training.faithfulness import Faithfulness
@@ -23,10 +32,12 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[str, typer.Option(help="Name or .safetensors file of the model.")],
+    model: ModelOption,
     data: Annotated[
         Path | None, typer.Option(help="Folder or archive of labelled pictures; as for train.")
     ] = None,
+    weights: WeightsOption = None,
+    ai_label: AiLabelsOption = None,
     split: Annotated[
         Split | None, typer.Option(help="By default test, where there is one.")
     ] = None,
@@ -79,6 +90,7 @@ def evaluate(
     precision: PrecisionOption = None,
 ) -> None:
     """Measure a model on labelled pictures; on photos with an index.csv, by source and degraded."""
+    from fakescan.hub import PublishedModel, locate_model
     from fakescan.training.data import find_data
     from fakescan.training.photos import is_photo_folder
 
@@ -86,6 +98,12 @@ def evaluate(
         if target is not None and not target.parent.is_dir():
             raise FakescanError(f"the picture {target}: there is no such folder; create it first")
     path = find_data(data)
+    located = locate_model(model, weights=weights or (), ai_labels=ai_label or ())
+    if isinstance(located, PublishedModel):
+        _refuse(
+            "it looks into a network of fakescan's own",
+            {"--explain": explain, "--out-of-fold": out_of_fold, "--attack": attack},
+        )
     if is_photo_folder(path):
         _refuse(
             f"{path} holds photos by source, which have no splits or folders of classes",
@@ -97,7 +115,7 @@ def evaluate(
             },
         )
         report = _evaluate_photos(
-            model, path, out_of_fold, attack, max_fpr, backend, device, precision
+            located, path, out_of_fold, attack, max_fpr, backend, device, precision
         )
         _show_report(report, picture, json_output=json_output)
         return
@@ -110,7 +128,7 @@ def evaluate(
             f"--attack: {path} has no index.csv; other pictures are attacked with --robustness"
         )
     _evaluate_split(
-        *(model, path, split, picture, sources_picture, explain, robustness, attack),
+        *(located, path, split, picture, sources_picture, explain, robustness, attack),
         *(json_output, backend, device, precision),
     )
 
@@ -122,7 +140,7 @@ def _refuse(why: str, options: dict[str, object]) -> None:
 
 
 def _evaluate_split(
-    model: str,
+    model: LocatedModel,
     path: Path,
     split: Split | None,
     picture: Path | None,
@@ -137,19 +155,24 @@ def _evaluate_split(
 ) -> None:
     from fakescan.backends import load_backend
     from fakescan.training.evaluate import evaluate as run
-    from fakescan.training.evaluate import read_split
+    from fakescan.training.evaluate import evaluate_logits, read_split
     from fakescan.training.faithfulness import measure_faithfulness
+    from fakescan.training.fullsize import measure_labelled
     from fakescan.training.pictures import draw_evaluation, draw_sources
-    from fakescan.weights import locate
 
-    weights = locate(model)
-    loaded = load_backend(weights, backend=backend, device=device, precision=precision)
-    labelled = read_split(path, loaded.card.input.size, split)
-    evaluation = run(loaded, labelled)
-    faithfulness = measure_faithfulness(weights, labelled.pictures) if explain else None
-    rows = (
-        measure_robustness(weights, loaded, labelled.pictures, attack, device) if robustness else ()
-    )
+    loaded = load_backend(model, backend=backend, device=device, precision=precision)
+    faithfulness = None
+    rows: tuple[ConditionRow, ...] = ()
+    if isinstance(model, Path):
+        labelled = read_split(path, loaded.card.input.size, split)
+        evaluation = run(loaded, labelled)
+        faithfulness = measure_faithfulness(model, labelled.pictures) if explain else None
+        if robustness:
+            rows = measure_robustness(model, loaded, labelled.pictures, attack, device)
+    else:
+        # What a published model does to pictures is its own, and needs them whole.
+        measured = measure_labelled(path, loaded, loaded.card, split=split)
+        evaluation = evaluate_logits(loaded.card, measured.found)
     if picture is not None:
         draw_evaluation(evaluation, picture)
     if sources_picture is not None and not draw_sources(evaluation, sources_picture):
@@ -189,7 +212,7 @@ def measure_robustness(
 
 
 def _evaluate_photos(
-    model: str,
+    model: LocatedModel,
     path: Path,
     out_of_fold: bool,
     attack: int | None,
@@ -200,6 +223,7 @@ def _evaluate_photos(
 ) -> RobustnessReport:
     from dataclasses import replace
 
+    from fakescan.backends import card_of
     from fakescan.calibration import pick_thresholds
     from fakescan.training.judges import (
         find_fold_networks,
@@ -210,14 +234,12 @@ def _evaluate_photos(
     )
     from fakescan.training.photos import read_photos
     from fakescan.training.robustness import attack_photos, evaluate_photos
-    from fakescan.weights import load_card, locate
 
-    weights = locate(model)
-    card = load_card(weights)
+    card = card_of(model)
     rate = DEFAULT_MAX_FALSE_POSITIVE_RATE if max_fpr is None else max_fpr
     # A rate that the card can't promise is told before anything is read.
     pick_thresholds(card, rate)
-    networks = find_fold_networks(weights) if out_of_fold else [weights]
+    networks = find_fold_networks(model) if out_of_fold and isinstance(model, Path) else [model]
     judges = tuple(
         load_judge(network, backend=backend, device=device, precision=precision)
         for network in networks

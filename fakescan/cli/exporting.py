@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fakescan.backends import MOST_VERDICTS_CHANGED, Precision
+from fakescan.cli.options import AiLabelsOption, ModelOption, WeightsOption
 from fakescan.records import FakescanError
+
+if TYPE_CHECKING:
+    from fakescan.hub import LocatedModel
 
 
 def export(
-    model: Annotated[str, typer.Option(help="Name or .safetensors file of the model.")],
+    model: ModelOption,
+    weights: WeightsOption = None,
+    ai_label: AiLabelsOption = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="By default beside the weights: NAME.onnx, or NAME.fp16.onnx."),
+        typer.Option(
+            help="By default beside the weights, NAME.onnx or NAME.fp16.onnx; of published models"
+            " in the cache."
+        ),
     ] = None,
     precision: Annotated[
         Precision,
@@ -35,29 +44,34 @@ def export(
         from fakescan.backends.conversion import export_graph
     except ImportError as error:
         raise FakescanError(f"export needs {error.name}: pip install 'fakescan[onnx]'") from error
-    from fakescan.weights import locate
+    from fakescan.hub import locate_model
 
+    located = locate_model(model, weights=weights or (), ai_labels=ai_label or ())
     if precision in {Precision.INT8, Precision.BF16}:
-        _allow(locate(model), precision, data, output)
+        _allow(located, precision, data, output)
         return
     if data is not None:
         raise FakescanError(f"--data: {precision} is checked against torch, without pictures")
-    written = export_graph(locate(model), output, precision)
+    written = export_graph(located, output, precision)
     typer.echo(
         f"{written.path}: logits within {written.difference:.1e} of torch's"
         f" on {written.samples} windows"
     )
 
 
-def _allow(weights: Path, precision: Precision, data: Path | None, output: Path | None) -> None:
+def _allow(
+    model: LocatedModel, precision: Precision, data: Path | None, output: Path | None
+) -> None:
     from fakescan.training.precision import measure_precision
 
+    if not isinstance(model, Path):
+        raise FakescanError(f"--precision {precision} is for fakescan's own models")
     if output is not None:
         raise FakescanError(f"--output: {precision} needs the card beside; leave it out")
     if data is None:
         raise FakescanError(f"--precision {precision} needs --data: pictures to count verdicts on")
-    changes = measure_precision(weights, data, precision)
-    told = f"{weights.stem} in {precision}: {changes.share:.2%} of {changes.n:,} verdicts change"
+    changes = measure_precision(model, data, precision)
+    told = f"{model.stem} in {precision}: {changes.share:.2%} of {changes.n:,} verdicts change"
     if not changes.is_allowed:
         raise FakescanError(f"{told}, and {MOST_VERDICTS_CHANGED:.1%} at most is allowed")
     typer.echo(f"{told}; its card allows it now")

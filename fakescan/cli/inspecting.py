@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fakescan.cli.options import (
+    AiLabelsOption,
     DeviceOption,
     JsonOption,
     ModelsOption,
     RemoteOption,
     RemoteSecondsOption,
+    WeightsOption,
 )
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, ExitCode, FakescanError, Status
 
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fakescan.pipeline import ScanOptions
-    from fakescan.records import Finding, Provenance
+    from fakescan.records import Finding, JudgedModel, ModelOutput, Provenance
 
 
 def inspect(
     file: Annotated[str, typer.Argument(help="One picture.")],
     model: ModelsOption = None,
+    weights: WeightsOption = None,
+    ai_label: AiLabelsOption = None,
+    combine: Annotated[bool, typer.Option("--combine", help="As for scan.")] = False,
     device: DeviceOption = "auto",
     max_fpr: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="As for scan.")
@@ -53,6 +58,9 @@ def inspect(
         raise FakescanError("An archive holds many files: fakescan scan it, or name a member.")
     options = ScanOptions(
         models=tuple(model or ()),
+        weights=tuple(weights or ()),
+        ai_labels=tuple(ai_label or ()),
+        combine=combine,
         device=device,
         max_false_positive_rate=max_fpr,
         watermarks=True,
@@ -72,9 +80,12 @@ def inspect(
 
 
 def _draw(finding: Finding, path: Path, options: ScanOptions) -> Finding:
-    from fakescan.explain import Explainer, explain_finding
+    from fakescan.explain import Explainer, can_explain, explain_finding
     from fakescan.pipeline import locate_models
 
+    outputs = finding.measurement.outputs
+    if outputs and not any(map(can_explain, outputs)):
+        raise FakescanError("--overlay is for fakescan's own models only; leave the option out")
     explainer = Explainer(locate_models(options))
     return explain_finding(finding, explainer, path, max_pixels=options.max_pixels)
 
@@ -112,7 +123,12 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
     if finding.verdict is not None and finding.reason is not None:
         yield "verdict", f"{finding.verdict.value}: {finding.reason.sentence}"
     if finding.score is not None and finding.model is not None:
-        yield "score", _describe_score(finding)
+        is_combined = len(finding.members or ()) > 1
+        yield "score", _describe_score(finding.score, finding.model, is_combined=is_combined)
+    for member in finding.members or ():
+        output = member.output
+        looked = f"logit {output.logit:.4f} {_describe_view(output)}"
+        yield output.name, f"{looked}; {_describe_thresholds(member)}"
     if finding.overlay is not None:
         yield "overlay", finding.overlay
     if finding.hints:
@@ -125,15 +141,21 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
         yield "SHA-256", measurement.sha256
 
 
-def _describe_score(finding: Finding) -> str:
-    model = finding.model
-    assert model is not None
+def _describe_score(score: float, model: JudgedModel, *, is_combined: bool) -> str:
     output = model.output
     by = f"{output.name} {output.version} ({output.backend}, {output.precision})"
-    text = f"{finding.score:.4f} by {by} on {len(output.crops)} windows"
+    looked = "together" if is_combined else _describe_view(output)
+    return f"{score:.4f} by {by} {looked}; {_describe_thresholds(model)}"
+
+
+def _describe_view(output: ModelOutput) -> str:
+    return f"on {len(output.crops)} windows" if output.crops else "on the whole picture"
+
+
+def _describe_thresholds(model: JudgedModel) -> str:
     if model.threshold_ai is None:
-        return f"{text}; uncalibrated"
-    return f"{text}; real up to {model.threshold_real}, ai from {model.threshold_ai}"
+        return "uncalibrated"
+    return f"real up to {model.threshold_real}, ai from {model.threshold_ai}"
 
 
 def _describe_provenance(provenance: Provenance) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,30 @@ DecodeOption = Annotated[
 ]
 ModelsOption = Annotated[
     list[str] | None,
-    typer.Option("--model", help="Name or .safetensors file of a model; may be repeated."),
+    typer.Option(
+        "--model",
+        help="Name or .safetensors file of a model, a folder of transformers' or timm's,"
+        " hf:ORG/NAME, or timm:ARCH; may be repeated.",
+    ),
+]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="Name or .safetensors file of the model, a folder of transformers' or timm's,"
+        " hf:ORG/NAME, or timm:ARCH.",
+    ),
+]
+WeightsOption = Annotated[
+    list[str] | None,
+    typer.Option("--weights", help="The .safetensors file of a --model timm:ARCH."),
+]
+AiLabelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ai-label",
+        help="A class of a published model that means AI, or 'not NAME'; may be repeated.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 RemoteOption = Annotated[

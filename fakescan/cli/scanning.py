@@ -17,6 +17,7 @@ import typer
 from fakescan import __version__
 from fakescan.backends import BackendName
 from fakescan.cli.options import (
+    AiLabelsOption,
     BackendOption,
     DecodeOption,
     DeviceOption,
@@ -24,6 +25,7 @@ from fakescan.cli.options import (
     PrecisionOption,
     RemoteOption,
     RemoteSecondsOption,
+    WeightsOption,
 )
 from fakescan.records import (
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
@@ -68,6 +70,12 @@ def scan(
         bool, typer.Option("--json", help="Write JSON Lines to standard output.")
     ] = False,
     model: ModelsOption = None,
+    weights: WeightsOption = None,
+    ai_label: AiLabelsOption = None,
+    combine: Annotated[
+        bool,
+        typer.Option("--combine", help="All models that fit a picture judge it together."),
+    ] = False,
     backend: BackendOption = BackendName.AUTO,
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
@@ -146,6 +154,9 @@ def scan(
     written = (*outputs.reports, *([overlay] if overlay else []), *_store_files(store))
     options = ScanOptions(
         models=tuple(model or ()),
+        weights=tuple(weights or ()),
+        ai_labels=tuple(ai_label or ()),
+        combine=combine,
         backend=backend,
         device=device,
         precision=precision,
@@ -244,7 +255,7 @@ def _scan(
         sinks += _standard_output(outputs)
         for sink in sinks:
             stack.enter_context(sink)
-        add_overlay = _overlays(options, outputs)
+        add_overlay = _overlays(options, outputs, errors)
         try:
             for finding in map(add_overlay, _with_progress(scan, inputs, options)):
                 summary.add(finding)
@@ -267,15 +278,24 @@ def _scan(
     return summary
 
 
-def _overlays(options: ScanOptions, outputs: _Outputs) -> Callable[[Finding], Finding]:
+def _overlays(
+    options: ScanOptions, outputs: _Outputs, errors: Console
+) -> Callable[[Finding], Finding]:
     if outputs.overlay is None:
         return lambda finding: finding
     from fakescan.explain import Explainer, OverlayFolder
     from fakescan.pipeline import locate_models
 
+    located = locate_models(options)
+    if not all(isinstance(model, Path) for model in located):
+        errors.print(
+            "Overlays are drawn for fakescan's own models only; what others judge gets none.",
+            highlight=False,
+            soft_wrap=True,
+        )
     folder = OverlayFolder(
         outputs.overlay,
-        Explainer(locate_models(options)),
+        Explainer(located),
         max_pixels=options.max_pixels,
         every=outputs.overlay_all,
     )

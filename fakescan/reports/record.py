@@ -106,6 +106,9 @@ def to_record(finding: Finding) -> dict[str, object]:
         "model": finding.model and _model_record(finding.model),
         "evidence": [_evidence_record(evidence) for evidence in provenance.evidence],
         "overlay": finding.overlay,
+        "models": None
+        if finding.members is None
+        else [_member_record(member) for member in finding.members],
     }
     return {key: replace_surrogates(value) for key, value in record.items()}
 
@@ -173,6 +176,15 @@ def _round(number: float) -> float | None:
 def _model_record(model: JudgedModel) -> dict[str, object]:
     output = model.output
     return {
+        **_member_record(model),
+        "max_false_positive_rate": model.max_false_positive_rate,
+        "crops": [{**asdict(crop), "logit": _round(crop.logit)} for crop in output.crops],
+    }
+
+
+def _member_record(model: JudgedModel) -> dict[str, object]:
+    output = model.output
+    return {
         "name": output.name,
         "version": output.version,
         "sha256": output.sha256,
@@ -181,8 +193,6 @@ def _model_record(model: JudgedModel) -> dict[str, object]:
         "logit": _round(output.logit),
         "threshold_real": model.threshold_real,
         "threshold_ai": model.threshold_ai,
-        "max_false_positive_rate": model.max_false_positive_rate,
-        "crops": [{**asdict(crop), "logit": _round(crop.logit)} for crop in output.crops],
     }
 
 

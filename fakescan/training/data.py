@@ -8,8 +8,9 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -155,6 +156,67 @@ def read_dataset(path: Path, *, side: int | None = None) -> Dataset:
     return Dataset(_name(path), splits, side, smallest, largest, left_out)
 
 
+def default_split(present: Iterable[Split]) -> Split:
+    """What to measure on unless told: the test split where there is one, else validation."""
+    return min(present, key=(Split.TEST, Split.VALIDATION, Split.TRAIN).index)
+
+
+def labelled_files(
+    path: Path, split: Split | None
+) -> tuple[Split, Iterator[tuple[str, int, Callable[[], bytes]]]]:
+    """The split and its files below `path`, as `read_dataset` finds them, at any size, unread.
+
+    Each is its name, its label and what gives its bytes. Without `split`, `default_split` of those
+    present. Raises FakescanError where there is none, now or while it goes on.
+    """
+    places = [_place(name) for name in _names(path)]
+    present = {placed[0] for placed in places if placed is not None}
+    if not present:
+        raise FakescanError(
+            f"{path}: no pictures in folders named REAL and FAKE (or real and ai, …)"
+        )
+    split = split or default_split(present)
+    if split not in present:
+        raise FakescanError(f"{path}: there is no {split} split")
+    return split, _files_of_split(path, split)
+
+
+def _files_of_split(path: Path, split: Split) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    if path.is_dir():
+        for name in _names(path):
+            placed = _place(name)
+            if placed is not None and placed[0] == split:
+                yield name, placed[1], partial(_read_file, path.parent / name)
+        return
+    for name, data in _files(path):
+        placed = _place(name)
+        if placed is not None and placed[0] == split:
+            yield name, placed[1], partial(bytes, data)
+
+
+def _names(path: Path) -> Iterator[str]:
+    try:
+        if path.is_dir():
+            for folder, folders, names in os.walk(path):
+                folders.sort()
+                yield from (
+                    Path(folder, name).relative_to(path.parent).as_posix() for name in sorted(names)
+                )
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                yield from archive.namelist()
+        elif tarfile.is_tarfile(path):
+            with tarfile.open(path) as tar:
+                yield from tar.getnames()
+    except _ARCHIVE_ERRORS as error:
+        raise FakescanError(f"{path}: the archive is damaged or can't be read ({error})") from error
+
+
+def _read_file(path: Path) -> bytes:
+    data = read_bytes(Source(str(path)))
+    return data if isinstance(data, bytes) else b""
+
+
 def split_off(pictures: Pictures, fraction: float, *, seed: int) -> tuple[Pictures, Pictures]:
     """Two parts, the second holding `fraction` of each class, at least one picture, by `seed`.
 
@@ -224,8 +286,7 @@ def _files_of_folder(path: Path) -> Iterator[tuple[str, bytes]]:
             file = Path(folder, name)
             key = file.relative_to(path.parent).as_posix()
             if _place(key) is not None:
-                data = read_bytes(Source(str(file)))
-                yield key, data if isinstance(data, bytes) else b""
+                yield key, _read_file(file)
 
 
 def _files_of_zip(path: Path) -> Iterator[tuple[str, bytes]]:

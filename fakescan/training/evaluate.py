@@ -11,8 +11,8 @@ import numpy as np
 
 from fakescan.images import crop_positions, cut_crops
 from fakescan.records import FakescanError, Split
-from fakescan.training.data import Pictures, read_dataset, source_of
-from fakescan.weights import Calibration
+from fakescan.training.data import Pictures, default_split, read_dataset, source_of
+from fakescan.weights import Calibration, ModelCard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,6 +162,17 @@ def calibration_error(
     return total
 
 
+def balanced_calibration_error(
+    probabilities: FloatArray, labels: LabelArray, bins: int = CALIBRATION_BINS
+) -> float:
+    """`calibration_error` with both classes weighted evenly, as probabilities at even odds are."""
+    index = np.minimum((probabilities * bins).astype(int), bins - 1)
+    is_ai = labels == 1
+    weights = np.where(is_ai, 0.5 / is_ai.sum(), 0.5 / (~is_ai).sum())
+    gaps = np.bincount(index, weights * (probabilities - is_ai))
+    return float(np.abs(gaps).sum())
+
+
 def reliability(
     probabilities: FloatArray, labels: LabelArray, bins: int = CALIBRATION_BINS
 ) -> list[tuple[float, float, int]]:
@@ -186,6 +197,20 @@ class LabelledSplit:
     pictures: Pictures
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledLogits:
+    """Uncalibrated logits (N,) of pictures with their labels (N,), 1 for AI, and names.
+
+    `split` is None where the data has no splits.
+    """
+
+    data: str
+    split: Split | None
+    logits: FloatArray
+    labels: LabelArray
+    names: tuple[str, ...]
+
+
 def read_split(path: Path, side: int, split: Split | None = None) -> LabelledSplit:
     """One split of the labelled pictures at `path`, `side` pixels square.
 
@@ -193,9 +218,7 @@ def read_split(path: Path, side: int, split: Split | None = None) -> LabelledSpl
     Raises FakescanError for unusable data.
     """
     dataset = read_dataset(path, side=side)
-    if split is None:
-        order = (Split.TEST, Split.VALIDATION, Split.TRAIN)
-        split = next(candidate for candidate in order if candidate in dataset.splits)
+    split = split or default_split(dataset.splits)
     if split not in dataset.splits:
         raise FakescanError(f"{path}: there is no {split} split")
     return LabelledSplit(dataset.name, split, dataset.splits[split])
@@ -203,16 +226,22 @@ def read_split(path: Path, side: int, split: Split | None = None) -> LabelledSpl
 
 def evaluate(backend: Backend, labelled: LabelledSplit) -> Evaluation:
     """Run `backend` over labelled pictures of its size, and compare."""
-    card, pictures = backend.card, labelled.pictures
-    logits = pooled_logits(backend.logits, pictures.pixels, card.input.size)
+    pictures = labelled.pictures
+    logits = pooled_logits(backend.logits, pictures.pixels, backend.card.input.size)
+    found = LabelledLogits(labelled.data, labelled.split, logits, pictures.labels, pictures.names)
+    return evaluate_logits(backend.card, found)
+
+
+def evaluate_logits(card: ModelCard, found: LabelledLogits) -> Evaluation:
+    """Compare the logits of the model of `card` with the labels."""
     return Evaluation(
         model=f"{card.name} {card.version}",
-        data=labelled.data,
-        split=labelled.split.value,
-        metrics=compute_metrics(logits, pictures.labels, card.calibration),
-        probabilities=probabilities_of(logits, card.calibration),
-        labels=pictures.labels,
-        sources=tuple(source_of(name) for name in pictures.names),
+        data=found.data,
+        split="all" if found.split is None else found.split.value,
+        metrics=compute_metrics(found.logits, found.labels, card.calibration),
+        probabilities=probabilities_of(found.logits, card.calibration),
+        labels=found.labels,
+        sources=tuple(source_of(name) for name in found.names),
     )
 
 

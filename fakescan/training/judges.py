@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
 from fakescan.backends import BackendName, Precision, load_backend
 from fakescan.gates import check_gates
+from fakescan.hub import LocatedModel, PublishedModel
 from fakescan.model import Detector, build_detector, pick_device
+from fakescan.processing import process
 from fakescan.records import FakescanError
 from fakescan.training.evaluate import pooled_logits
 from fakescan.training.folds import FOLDS, fold_weights
@@ -29,19 +31,36 @@ if TYPE_CHECKING:
     SeatArray = npt.NDArray[np.int64]
 
 _PICTURES_A_BATCH = 128
+_WHOLE = 32
+"""Pictures a batch for published models, which take up to a megabyte each as prepared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """A model that looks through windows of `size` px; `weights` is its file, where it has one."""
+    """A model that looks through windows of `size` px; `weights` is its file, where it has one.
 
-    logits_of: Callable[[UInt8Array], npt.NDArray[np.float32]]
+    A published model has a `processor` instead, which takes pictures of any size.
+    """
+
+    logits_of: Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
     size: int
     weights: Path | None = None
+    processor: Mapping[str, Any] | None = None
 
     def logits(self, pixels: UInt8Array) -> FloatArray:
         """Logits (N,) of pictures (N, H, W, 3), by the scan's crop rule and pooling."""
+        if self.processor is not None:
+            return np.concatenate(
+                [self._whole(pixels[at : at + _WHOLE]) for at in range(0, len(pixels), _WHOLE)]
+            )
         return pooled_logits(self.logits_of, pixels, self.size)
+
+    def _whole(self, pixels: UInt8Array) -> FloatArray:
+        assert self.processor is not None
+        prepared = [process(picture, self.processor) for picture in pixels]
+        if any(picture is None for picture in prepared):
+            raise FakescanError("the model's library refuses pictures of this size")
+        return self.logits_of(np.stack([one for one in prepared if one is not None])).astype(float)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,15 +123,18 @@ def seat_by_fold(judges: tuple[Judge, ...], folds: Folds) -> Panel:
 
 
 def load_judge(
-    weights: Path,
+    model: LocatedModel,
     *,
     backend: BackendName = BackendName.AUTO,
     device: str = "auto",
     precision: Precision | None = None,
 ) -> Judge:
-    """The model of `weights`. Raises FakescanError as `load_backend` does."""
-    loaded = load_backend(weights, backend=backend, device=device, precision=precision)
-    return Judge(loaded.logits, loaded.card.input.size, weights)
+    """The model as a judge. Raises FakescanError as `load_backend` does."""
+    loaded = load_backend(model, backend=backend, device=device, precision=precision)
+    given = loaded.card.input
+    if isinstance(model, PublishedModel):
+        return Judge(loaded.logits, 1, processor=given.processor)
+    return Judge(loaded.logits, given.size, model)
 
 
 def load_detectors(panel: Panel, device: str = "auto") -> tuple[Detector, ...]:

@@ -417,6 +417,7 @@ function showModel(finding) {
   const model = finding.model;
   if (!model) return [];
   const crops = model.crops ?? [];
+  const members = finding.models ?? [];
   const windows = element(
     "table",
     { class: "windows" },
@@ -435,9 +436,13 @@ function showModel(finding) {
     list([
       ["score", formatScore(finding.score)],
       ["wanted false-positive rate", model.max_false_positive_rate],
-      ["logit, uncalibrated", model.logit],
+      [members.length > 1 ? "mean of calibrated logits" : "logit, uncalibrated", model.logit],
       ["model", `${model.name} ${model.version}, ${model.backend} ${model.precision}`],
-      ["weights’ SHA-256", model.sha256, "code"],
+      ["weights’ SHA-256", members.length > 1 ? null : model.sha256, "code"],
+      ...(members.length > 1 ? members : []).map((member) => [
+        `${member.name} ${member.version}`,
+        `logit ${member.logit}; real ≤ ${member.threshold_real}, AI ≥ ${member.threshold_ai}; SHA-256 ${member.sha256}`,
+      ]),
     ]),
     crops.length
       ? element("details", {}, element("summary", {}, `${crops.length} ${crops.length === 1 ? "window" : "windows"} it looked at`), windows)
