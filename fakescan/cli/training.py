@@ -183,6 +183,8 @@ def train(
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except MemoryError:
         raise FakescanError("not enough memory: lower --batch-size") from None
+    if result is None:  # another process has it
+        return
     from fakescan.cli.evaluating import print_metrics
 
     for title, metrics in result.figures.items():
