@@ -12,10 +12,11 @@ from contextlib import contextmanager
 def hold_interruptions() -> Iterator[list[int]]:
     """Let Ctrl-C wait: a checkpoint of half a step would not go on as an unbroken run.
 
-    What is given fills with those that wait.
+    What is given fills with those that wait. Who ignores Ctrl-C goes on ignoring it.
     """
     held: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield held
         return
     previous = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
