@@ -145,7 +145,9 @@ def train_and_measure(recipe: Recipe, seed: int, epochs: int, given: argparse.Na
     if Split.TEST not in dataset.splits:
         raise FakescanError(f"{path}: there is no test split")
     material = make_material(path, dataset, options, pick_device(given.device))
-    weights = train_on(material, options).weights
+    result = train_on(material, options)
+    assert result is not None  # of several processes only the others have none
+    weights = result.weights
     backend = load_backend(weights, backend=BackendName.TORCH, device=given.device)
     card, test = backend.card, dataset.splits[Split.TEST]
     evaluation = evaluate(backend, LabelledSplit(dataset.name, Split.TEST, test))

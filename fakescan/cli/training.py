@@ -34,7 +34,9 @@ def train(
     max_minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Shorten the schedule to end within this time.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=2)] = 128,
+    batch_size: Annotated[
+        int, typer.Option(min=2, help="Pictures a step, of all processes together.")
+    ] = 128,
     learning_rate: Annotated[float, typer.Option(min=0.0)] = 2e-3,
     weight_decay: Annotated[float, typer.Option(min=0.0)] = 0.05,
     optimizer: Annotated[Optimizer, typer.Option(help="How gradients become steps.")] = (
@@ -124,7 +126,11 @@ def train(
         typer.Option("--wide-stem", help="resnet, densenet: 7x7 at stride 2, for 224 px."),
     ] = False,
 ) -> None:
-    """Train a detector; its weights and card are what `scan --model` takes."""
+    """Train a detector; its weights and card are what `scan --model` takes.
+
+    Started by torchrun, several processes share each batch: one a GPU, where statistics of batch
+    normalisation are of all shares; on CPUs, where they are of each process's own.
+    """
     from fakescan.training import train as run
 
     choices: dict[str, Any] = {"stem_pool": stem_pool}
@@ -183,6 +189,8 @@ def train(
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except MemoryError:
         raise FakescanError("not enough memory: lower --batch-size") from None
+    if result is None:  # another process has it
+        return
     from fakescan.cli.evaluating import print_metrics
 
     for title, metrics in result.figures.items():

@@ -15,28 +15,30 @@ import numpy as np
 
 from fakescan.backends import BackendName
 from fakescan.gates import PHOTO_GATES
-from fakescan.model import pick_device
 from fakescan.training.folds import FOLDS, fold_weights
 from fakescan.training.judges import load_judge, seat_by_fold
 from fakescan.training.loop import TrainingResult, train_on
 from fakescan.training.material import HeldOut, held_back, photo_material
 from fakescan.training.options import TrainingOptions
 from fakescan.training.photos import Photos
+from fakescan.training.processes import ALONE, Processes
 from fakescan.training.recompression import DEGRADATIONS
 
 CONDITIONS = ("clean", "jpeg-70", "half-jpeg-75")
 """In each of these that leaves room for a window the thresholds keep their promise."""
 
 
-def train_photo(photos: Photos, options: TrainingOptions) -> TrainingResult:
+def train_photo(
+    photos: Photos, options: TrainingOptions, processes: Processes = ALONE
+) -> TrainingResult | None:
     """Train on `photos` the network of each fold, then the one on all; see `loop.train_on`.
 
     With `options.fold` only that fold's. The folds' lie in the folder of the run. `max_minutes`
     are for all of them together, in equal parts. `resume` keeps what is finished.
     """
-    device = pick_device(options.device)
+    device = processes.pick_device(options.device)
     if options.fold is not None:
-        return train_on(photo_material(photos, options, device), options)
+        return train_on(photo_material(photos, options, device), options, processes)
     options = replace(options, name=options.name or options.architecture.name)
     if options.max_minutes is not None:
         options = replace(options, max_minutes=options.max_minutes / (FOLDS + 1))
@@ -47,10 +49,13 @@ def train_photo(photos: Photos, options: TrainingOptions) -> TrainingResult:
         part = replace(options, output=folder, name=f"fold-{fold}", fold=fold)
         weights = fold_weights(folder, fold)
         if not (options.resume and weights.exists()):
-            weights = train_on(photo_material(photos, part, device), part).weights
+            train_on(photo_material(photos, part, device), part, processes)
         networks.append(weights)
-    held_out = judge_out_of_fold(photos, networks, options.device)
-    return train_on(photo_material(photos, options, device, held_out), options)
+    held_out: Mapping[str, HeldOut] = {}
+    if processes.is_first:
+        held_out = judge_out_of_fold(photos, networks, options.device)
+    processes.wait_for_first()
+    return train_on(photo_material(photos, options, device, held_out), options, processes)
 
 
 def judge_out_of_fold(photos: Photos, networks: list[Path], device: str) -> Mapping[str, HeldOut]:

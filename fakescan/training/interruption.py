@@ -9,15 +9,19 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def hold_interruptions() -> Iterator[None]:
-    """Let Ctrl-C wait: a checkpoint of half a step would not go on as an unbroken run."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def hold_interruptions() -> Iterator[list[int]]:
+    """Let Ctrl-C wait: a checkpoint of half a step would not go on as an unbroken run.
+
+    What is given fills with those that wait. Who ignores Ctrl-C goes on ignoring it.
+    """
     held: list[int] = []
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
+        yield held
+        return
     previous = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
     try:
-        yield
+        yield held
     finally:
         signal.signal(signal.SIGINT, previous)
     if held:

@@ -23,9 +23,10 @@ from fakescan.calibration import (
     scores_of,
     strictest_thresholds,
 )
-from fakescan.model import Detector, build_network, pick_device
+from fakescan.model import Detector, build_network
 from fakescan.networks import Network
 from fakescan.records import FakescanError, Split
+from fakescan.training.batches import STEP_SEEDS
 from fakescan.training.data import Pictures
 from fakescan.training.evaluate import Metrics, compute_metrics, pooled_logits
 from fakescan.training.initialisation import TENSOR_FILE_ERRORS, TERMS, initialise
@@ -35,6 +36,7 @@ from fakescan.training.material import HeldOut, Material
 from fakescan.training.optimization import learning_rate, make_optimizer
 from fakescan.training.options import TrainingOptions
 from fakescan.training.pictures import draw_curves
+from fakescan.training.processes import ALONE, Processes
 from fakescan.weights import Input, ModelCard, save_model
 
 
@@ -58,14 +60,17 @@ class _Progress:
 CHECKPOINT_SECONDS = 300
 
 
-def train_on(material: Material, options: TrainingOptions) -> TrainingResult:
+def train_on(
+    material: Material, options: TrainingOptions, processes: Processes = ALONE
+) -> TrainingResult | None:
     """Train a network on `material` and write weights, card, metrics and curves.
 
+    Of several `processes` the first does all but train, and has the result; the others' is None.
     Interrupted, it leaves a checkpoint from which `resume` goes on, at most `CHECKPOINT_SECONDS`
     or one epoch back. Raises FakescanError for unusable options, and where the loss stops being
     a number (the last checkpoint is kept).
     """
-    run = _Run(options, material)
+    run = _Run(options, material, processes)
     run.start()
     try:
         for row in run.epochs():
@@ -73,21 +78,25 @@ def train_on(material: Material, options: TrainingOptions) -> TrainingResult:
             run.keep_if_best(row)
             run.save_checkpoint()
             run.write_metrics()
+            processes.wait_for_first()
     except KeyboardInterrupt:
         run.save_checkpoint()
         raise
-    return run.finish()
+    result = run.finish() if processes.is_first else None
+    processes.wait_for_first()
+    return result
 
 
 class _Run:
     """One training run: networks, optimiser, and the files of its folder."""
 
-    def __init__(self, options: TrainingOptions, material: Material) -> None:
+    def __init__(self, options: TrainingOptions, material: Material, processes: Processes) -> None:
         self.options = options
         self.material = material
+        self.processes = processes
         self.name = options.name or f"{material.name}-{options.architecture.name}"
         self.folder = options.output / self.name
-        self.device = pick_device(options.device)
+        self.device = processes.pick_device(options.device)
         self.precision = pick_precision(self.device)
         self.progress = _Progress()
         self.input = Input(
@@ -98,9 +107,13 @@ class _Run:
         self.network = build_network(options.architecture)
         _check_size(self.network, options.architecture.name, self.input.enlarge or self.input.size)
         initialise(self.network, options)
+        if not processes.is_first:
+            # Dropout would otherwise leave out the same units in every share.
+            torch.manual_seed(options.seed + STEP_SEEDS * processes.rank)
         self.detector = Detector(self.network, self.input)
         self.detector.to(self.device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.detector).eval().requires_grad_(False)
+        self.joined = processes.join(self.network, self.device)
         self.optimizer = make_optimizer(self.detector, options)
         self.best: dict[str, Any] | None = None
 
@@ -132,6 +145,8 @@ class _Run:
 
     def save_checkpoint(self) -> None:
         """Write all that `start` needs, in place of the last, never half."""
+        if not self.processes.is_first:
+            return
         unfinished = self.checkpoint.with_suffix(".tmp")
         document = {
             "network": self.network.state_dict(),
@@ -154,6 +169,8 @@ class _Run:
 
     def write_metrics(self) -> None:
         """One JSON line an epoch, so that others can draw their own curves."""
+        if not self.processes.is_first:
+            return
         lines = "".join(json.dumps(row) + "\n" for row in self.progress.rows)
         (self.folder / "metrics.jsonl").write_text(lines, "utf-8")
 
@@ -180,14 +197,17 @@ class _Run:
                 range(first, steps),
                 desc=f"epoch {epoch + 1}/{self.options.epochs}",
                 unit="batch",
-                disable=None,
+                disable=None if self.processes.is_first else True,
             )
             for _ in bar:
                 begun = time.monotonic()
-                with hold_interruptions():
+                with hold_interruptions() as held:
                     losses.append(self._step())
                     self.progress.step += 1
-                self.progress.seconds += time.monotonic() - begun
+                    seconds = self.progress.seconds + time.monotonic() - begun
+                    self.progress.seconds, stop = self.processes.follow(seconds, bool(held))
+                    if stop:
+                        raise KeyboardInterrupt
                 bar.set_postfix(loss=f"{np.mean(losses[-100:]):.4f}", refresh=False)
                 if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                     self.save_checkpoint()
@@ -203,12 +223,12 @@ class _Run:
         row = {
             "epoch": epoch + 1,
             "step": self.progress.step,
-            "seconds": round(self.progress.seconds, 1),
+            "seconds": round(self.progress.seconds, 3),
             "learning_rate": learning_rate(self.options, self._schedule()),
             "training_loss": float(np.mean(losses)),
         }
         validation = self.material.validation
-        if validation is None:
+        if validation is None or not self.processes.is_first:
             return row
         metrics = compute_metrics(self._logits(validation), validation.labels, None)
         return {
@@ -221,16 +241,19 @@ class _Run:
     def _step(self) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.options, self._schedule())
+        # Drawn and changed whole in each process: dice thrown for a share alone fall otherwise.
         crops, labels = self.material.batches.draw(self.progress.step)
+        share = self.processes.share_of(len(labels))
+        crops, labels = crops[share], labels[share]
         smoothing = self.options.label_smoothing
         targets = labels.float() * (1 - 2 * smoothing) + smoothing
-        self.network.train()
+        self.joined.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             # Through the network, not the detector: the mirror image comes by augmentation.
             images = self.detector.normalise(crops)
-            logits = self.network(images.contiguous(memory_format=torch.channels_last))
+            logits = self.joined(images.contiguous(memory_format=torch.channels_last))
         loss = F.binary_cross_entropy_with_logits(logits.float(), targets)
-        value = float(loss.detach())
+        value = self.processes.average(float(loss.detach()))
         if not math.isfinite(value):
             raise FakescanError(
                 f"the loss is {value} at step {self.progress.step}: training stopped; go on from"
@@ -329,6 +352,7 @@ class _Run:
             "epochs": round(self.progress.step / self.material.batches.steps_per_epoch, 2),
             **({} if self.best is None else {"best_epoch": self.best["epoch"]}),
             "minutes": round(self.progress.seconds / 60, 1),
+            "processes": self.processes.count,
             "machine": describe_machine(self.device),
             "precision": self.precision,
             "torch": torch.__version__,
