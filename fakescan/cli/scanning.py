@@ -16,6 +16,14 @@ import typer
 
 from fakescan import __version__
 from fakescan.backends import BackendName
+from fakescan.cli.distributing import (
+    Distribution,
+    EngineName,
+    EngineOption,
+    ManifestSizeOption,
+    PartsOption,
+    RayAddressOption,
+)
 from fakescan.cli.options import BackendOption, DeviceOption, ModelsOption, PrecisionOption
 from fakescan.records import (
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from tqdm import tqdm
 
+    from fakescan.distributed import DistributedScan
     from fakescan.pipeline import Scan, ScanOptions
     from fakescan.reports import Report, Summary
     from fakescan.store import Store
@@ -116,11 +125,18 @@ def scan(
     decode_memory: Annotated[
         int, typer.Option(min=64, help="With --isolate: MiB for each process; Linux only.")
     ] = 4096,
+    engine: EngineOption = EngineName.LOCAL,
+    parts: PartsOption = None,
+    manifest_size: ManifestSizeOption = None,
+    ray_address: RayAddressOption = None,
 ) -> None:
     """Scan files and folders, and say of each picture whether AI made it."""
+    from fakescan import pipeline
     from fakescan.pipeline import ScanOptions
     from fakescan.store import Store, default_store_path
 
+    distribution = Distribution(engine, parts, manifest_size, ray_address)
+    distribution.check(store)
     outputs = _Outputs(tuple(report or ()), json_lines, overlay, overlay_all)
     inputs = _Inputs(tuple(paths or ()), tuple(path_list or ()), null_separated)
     _check_inputs(inputs)
@@ -150,8 +166,14 @@ def scan(
         decode_memory=decode_memory,
     )
     with ExitStack() as stack:
-        kept = None if store is None else stack.enter_context(Store(store))
-        summary = _scan(inputs, options, outputs, kept)
+        if engine is EngineName.RAY:
+            key = (*inputs.paths, *map(str, inputs.lists))
+            measured = distribution.measure(inputs.expand(), key, options, keep=not no_store)
+            summary = _scan(stack.enter_context(measured), inputs, options, outputs, None)
+        else:
+            kept = None if store is None else stack.enter_context(Store(store))
+            found = pipeline.scan(inputs.expand(), options, store=kept)
+            summary = _scan(found, inputs, options, outputs, kept)
     if fail_on_ai and summary.verdicts[Verdict.AI]:
         raise typer.Exit(ExitCode.FOUND_AI)
     raise typer.Exit(ExitCode.SOME_UNREADABLE if summary.unreadable else ExitCode.DONE)
@@ -199,6 +221,7 @@ class _Outputs:
 
 
 def _scan(
+    scan: Scan | DistributedScan,
     inputs: _Inputs,
     options: ScanOptions,
     outputs: _Outputs,
@@ -212,7 +235,6 @@ def _scan(
 
     errors = Console(stderr=True)
     summary = Summary()
-    scan = pipeline.scan(inputs.expand(), options, store=store)
     header = ReportHeader(
         program={"name": "fakescan", "version": __version__},
         models=pipeline.describe_models(scan.cards),
@@ -238,7 +260,8 @@ def _scan(
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(ExitCode.DONE) from None
         except KeyboardInterrupt:
-            kept = "" if store is None else "; the same command goes on from here"
+            is_kept = store is not None or not isinstance(scan, pipeline.Scan)
+            kept = "; the same command goes on from here" if is_kept else ""
             errors.print(f"Interrupted after {summary.files:,} files{kept}.", highlight=False)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         summary.other_files = scan.other_files
@@ -305,11 +328,18 @@ def _standard_output(outputs: _Outputs) -> list[Report]:
     return [] if outputs.reports or sys.stdout is None else [TerminalReport(OutputConsole())]
 
 
-def _with_progress(scan: Scan, inputs: _Inputs, options: ScanOptions) -> Iterator[Finding]:
+def _with_progress(
+    scan: Scan | DistributedScan, inputs: _Inputs, options: ScanOptions
+) -> Iterator[Finding]:
     from tqdm import tqdm
 
-    with tqdm(scan, unit=" files", disable=None, dynamic_ncols=True, leave=False) as bar:
-        if not bar.disable and inputs.can_repeat:
+    from fakescan import pipeline
+
+    total = None if isinstance(scan, pipeline.Scan) else scan.files
+    with tqdm(
+        scan, total=total, unit=" files", disable=None, dynamic_ncols=True, leave=False
+    ) as bar:
+        if total is None and not bar.disable and inputs.can_repeat:
             # Counting goes on beside the scan, so that the time left is known soon.
             threading.Thread(target=_count, args=(bar, inputs, options), daemon=True).start()
         yield from bar
