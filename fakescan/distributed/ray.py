@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import traceback
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -61,9 +63,9 @@ class RayEngine:
 
     def introduce(self, job: Job) -> Introduction:
         """What one worker, with an actor's share of CPUs and GPUs, says of itself."""
+        self._connect()
         import ray
 
-        self._connect()
         pool = plan_pool((node["Resources"] for node in _nodes()), job.options.device)
         make_worker = self._make_worker
 
@@ -77,6 +79,8 @@ class RayEngine:
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, FakescanError):
                 raise FakescanError(str(error.cause)) from None
+            if "No module named 'fakescan'" in str(error):
+                raise FakescanError("Install fakescan on every node of the Ray cluster.") from error
             raise
         except ray.exceptions.WorkerCrashedError as error:
             raise FakescanError("A worker ended while it loaded the models.") from error
@@ -88,9 +92,9 @@ class RayEngine:
         Ray starts a lost actor again and gives it its manifest again, without end; that a manifest
         is begun `TRIES` times at most is the part folder's doing.
         """
+        self._connect()
         from ray import data
 
-        self._connect()
         pool = plan_pool((node["Resources"] for node in _nodes()), job.options.device)
         actors = min(pool.actors, len(manifests))
         # Ray Data tells each of these to go to an actor by itself, whatever it weighs.
@@ -126,9 +130,8 @@ class RayEngine:
     def _connect(self) -> None:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
-        import ray
-
         try:
+            import ray
             from ray import data
         except ImportError as error:
             raise FakescanError("Ray Data is not installed: pip install 'fakescan[ray]'") from error
@@ -138,21 +141,21 @@ class RayEngine:
         context.execution_no_progress_timeout_s = -1  # a manifest may well take half an hour
         if ray.is_initialized():
             return
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-        if self._address is None:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **quiet,
-            )
-        else:
-            try:
-                ray.init(address=self._address, **quiet)
-            except (ConnectionError, ValueError) as error:
-                raise FakescanError(
-                    f"--ray-address {self._address}: no Ray cluster answers there."
-                ) from error
+        own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        try:
+            with _hushed():
+                ray.init(
+                    address=self._address or "local",
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                    **(own if self._address is None else {}),
+                )
+        except (ConnectionError, ValueError) as error:
+            if self._address is None:
+                raise
+            raise FakescanError(
+                f"--ray-address {self._address}: no Ray cluster answers there."
+            ) from error
         self._is_ours = True
 
 
@@ -206,6 +209,21 @@ def _nodes() -> list[dict[str, Any]]:
     import ray
 
     return [node for node in ray.nodes() if node["Alive"]]
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    # Ray's own code writes to the descriptor, whatever it is told, that it was told to be quiet.
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _fit_threads(cpus: int) -> None:
