@@ -22,7 +22,7 @@ from fakescan.distributed.ray import RayEngine
 from fakescan.pipeline import ScanOptions, scan
 from fakescan.records import FakescanError, Measurement, Source
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TESTS = Path(__file__).parent
 
