@@ -92,18 +92,13 @@ class Scan(Iterator[Finding]):
     ) -> None:
         self.options = options
         self._finder = finder
-        self._detectors = detectors
         self._policy = policy
-        self._store = store
-        self._settings_key = settings_key(detectors, options)
-        self._isolated = self._isolate() if options.isolate else None
-        self._decode_jpeg = load_jpeg_decoder(options)
-        self._findings = self._run()
+        self._measuring = Measuring(finder, detectors, options, store)
 
     @property
     def cards(self) -> tuple[ModelCard, ...]:
         """The cards of the models in use, in the order in which they are asked."""
-        return tuple(detector.card for detector in self._detectors)
+        return self._measuring.cards
 
     @property
     def other_files(self) -> int:
@@ -111,11 +106,47 @@ class Scan(Iterator[Finding]):
         return self._finder.other_files
 
     def __next__(self) -> Finding:
-        return next(self._findings)
+        source, measurement = next(self._measuring)
+        return self._policy.judge(source, with_name(measurement, source.name))
 
     def close(self) -> None:
         """Stop early: nothing more is read, and what is being read is let go."""
-        self._findings.close()
+        self._measuring.close()
+
+
+class Measuring(Iterator[tuple[Source, Measurement]]):
+    """Sources under measurement: iterate it once for each with what it gave, in their order.
+
+    The unit of every way of scanning: nothing is judged, and names say nothing yet.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        detectors: Sequence[Backend],
+        options: ScanOptions,
+        store: Store | None = None,
+    ) -> None:
+        self.options = options
+        self._sources = sources
+        self._detectors = detectors
+        self._store = store
+        self._settings_key = settings_key(detectors, options)
+        self._isolated = self._isolate() if options.isolate else None
+        self._decode_jpeg = load_jpeg_decoder(options)
+        self._measurements = self._run()
+
+    @property
+    def cards(self) -> tuple[ModelCard, ...]:
+        """The cards of the models in use, in the order in which they are asked."""
+        return tuple(detector.card for detector in self._detectors)
+
+    def __next__(self) -> tuple[Source, Measurement]:
+        return next(self._measurements)
+
+    def close(self) -> None:
+        """Stop early: nothing more is read, and what is being read is let go."""
+        self._measurements.close()
         self._stop()  # also where it never began
 
     def _isolate(self) -> IsolatedPreparation:
@@ -133,13 +164,13 @@ class Scan(Iterator[Finding]):
         if self._isolated is not None:
             self._isolated.close()
 
-    def _run(self) -> Generator[Finding]:
+    def _run(self) -> Generator[tuple[Source, Measurement]]:
         # Who waits for servers needs no core.
         usual = 16 if self.options.remote else min(16, os.cpu_count() or 1)
         workers = self.options.workers or usual
         ahead = workers + _BATCHES_AHEAD * self.options.batch_size
         prepared = read_ahead(
-            self._finder, self._prepare, workers=workers, ahead=ahead, stop=self._stop
+            self._sources, self._prepare, workers=workers, ahead=ahead, stop=self._stop
         )
         try:
             for batch in group(prepared, self.options.batch_size):
@@ -147,7 +178,7 @@ class Scan(Iterator[Finding]):
                 for item, measurement in zip(batch, measurements, strict=True):
                     if self._store is not None and not item.is_known:
                         self._store.put(item.source, measurement, self._key(item.source))
-                    yield self._policy.judge(item.source, with_name(measurement, item.source.name))
+                    yield item.source, measurement
         finally:
             prepared.close()
 

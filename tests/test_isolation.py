@@ -235,8 +235,8 @@ def test_files_that_end_their_worker_are_rows(
 def test_stopping_early_leaves_no_worker(folder: Path, fake_backend: FakeBackend) -> None:
     (folder / "a.png").write_bytes(noisy())
     isolated = scan([folder], ScanOptions(isolate=True))
-    assert isolated._isolated is not None
-    (worker,) = isolated._isolated._workers._idle
+    assert isolated._measuring._isolated is not None
+    (worker,) = isolated._measuring._isolated._workers._idle
     isolated.close()
     assert worker._process.poll() is not None
 

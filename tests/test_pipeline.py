@@ -267,7 +267,7 @@ def test_a_file_deleted_between_listing_and_reading(
 ) -> None:
     write(folder, a_png=plain(), b_png=plain(), c_png=plain())
     running = scan([str(folder / "a.png"), str(folder / "b.png")], ScanOptions(workers=1))
-    sources = iter(running._finder)
+    sources = iter(running._measuring._sources)
 
     def remove_then_give() -> Iterator[Source]:
         for source in sources:
@@ -275,7 +275,7 @@ def test_a_file_deleted_between_listing_and_reading(
                 os.unlink(source.path)
             yield source
 
-    running._finder = remove_then_give()  # type: ignore[assignment]
+    running._measuring._sources = remove_then_give()
     statuses = [finding.status for finding in running]
     assert statuses == [Status.OK, Status.NOT_FOUND]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,7 @@ def open_onnxruntime(graph: Path, precision: Precision = Precision.FP32) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
+    options.intra_op_num_threads = _threads()
     # Threads that spin while they wait for work would take the cores from the decoders.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
@@ -109,7 +111,13 @@ def open_openvino(graph: Path, precision: Precision = Precision.FP32) -> Run:
         # Left to itself OpenVINO computes bf16 on processors that can: scores would differ
         # between machines.
         compiled = openvino.Core().compile_model(
-            graph, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+            graph,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": hint,
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": _threads(),
+            },
         )
     except RuntimeError as error:
         raise _unusable(graph, "OpenVINO") from error
@@ -119,6 +127,13 @@ def open_openvino(graph: Path, precision: Precision = Precision.FP32) -> Run:
         return compiled(crops)[0].copy()  # type: ignore[no-any-return]
 
     return run
+
+
+def _threads() -> int:
+    """How many threads compute; 0 leaves it to the runtime, which takes all cores."""
+    # What schedulers set for a process that has a part of the machine; torch reads it by itself.
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() else 0
 
 
 def _unusable(graph: Path, runtime: str) -> FakescanError:

@@ -6,9 +6,8 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,15 @@ import typer
 
 from fakescan import __version__
 from fakescan.backends import BackendName
+from fakescan.cli.distributing import (
+    Distribution,
+    EngineName,
+    EngineOption,
+    ManifestSizeOption,
+    PartsOption,
+    RayAddressOption,
+)
+from fakescan.cli.inputs import Inputs
 from fakescan.cli.options import (
     AiLabelsOption,
     BackendOption,
@@ -27,12 +35,12 @@ from fakescan.cli.options import (
     RemoteSecondsOption,
     WeightsOption,
 )
+from fakescan.cli.outputs import Outputs
 from fakescan.records import (
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
     DEFAULT_MAX_PIXELS,
     DecoderName,
     ExitCode,
-    FakescanError,
     Finding,
     Verdict,
 )
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from tqdm import tqdm
 
+    from fakescan.distributed import DistributedScan
     from fakescan.pipeline import Scan, ScanOptions
     from fakescan.reports import Report, Summary
     from fakescan.store import Store
@@ -49,8 +58,6 @@ EXIT_CODES = (
     "Exit codes: 0 done; 1 --fail-on-ai and AI was found; 2 did not run;"
     " 3 done, but some files were unreadable; 130 interrupted."
 )
-
-_STANDARD_INPUT = "-"
 
 
 def scan(
@@ -139,17 +146,22 @@ def scan(
     decode_memory: Annotated[
         int, typer.Option(min=64, help="With --isolate: MiB for each process; Linux only.")
     ] = 4096,
+    engine: EngineOption = EngineName.LOCAL,
+    parts: PartsOption = None,
+    manifest_size: ManifestSizeOption = None,
+    ray_address: RayAddressOption = None,
 ) -> None:
     """Scan files and folders, and say of each picture whether AI made it."""
+    from fakescan import pipeline
     from fakescan.pipeline import ScanOptions
     from fakescan.store import Store, default_store_path
 
-    outputs = _Outputs(tuple(report or ()), json_lines, overlay, overlay_all)
-    inputs = _Inputs(tuple(paths or ()), tuple(path_list or ()), null_separated)
-    _check_inputs(inputs, remote_seconds if remote else None)
-    _check_reports(outputs.reports, inputs.paths)
-    if overlay_all and overlay is None:
-        raise FakescanError("--overlay-all needs --overlay FOLDER.")
+    distribution = Distribution(engine, parts, manifest_size, ray_address)
+    distribution.check(store)
+    outputs = Outputs(tuple(report or ()), json_lines, overlay, overlay_all)
+    inputs = Inputs(tuple(paths or ()), tuple(path_list or ()), null_separated)
+    inputs.check(remote_seconds if remote else None)
+    outputs.check(inputs.paths)
     store = None if no_store else store or default_store_path()
     written = (*outputs.reports, *([overlay] if overlay else []), *_store_files(store))
     options = ScanOptions(
@@ -179,58 +191,24 @@ def scan(
         decode_memory=decode_memory,
     )
     with ExitStack() as stack:
-        kept = None if store is None else stack.enter_context(Store(store))
-        summary = _scan(inputs, options, outputs, kept)
+        if engine is EngineName.RAY:
+            key = (*inputs.paths, *map(str, inputs.lists))
+            measured = distribution.measure(inputs.expand(), key, options, keep=not no_store)
+            summary = _scan(stack.enter_context(measured), inputs, options, outputs, None)
+        else:
+            kept = None if store is None else stack.enter_context(Store(store))
+            found = pipeline.scan(inputs.expand(), options, store=kept)
+            summary = _scan(found, inputs, options, outputs, kept)
     if fail_on_ai and summary.verdicts[Verdict.AI]:
         raise typer.Exit(ExitCode.FOUND_AI)
     raise typer.Exit(ExitCode.SOME_UNREADABLE if summary.unreadable else ExitCode.DONE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """Where paths come from."""
-
-    paths: tuple[str, ...]
-    lists: tuple[Path, ...]
-    null_separated: bool
-
-    def expand(self) -> Iterator[str]:
-        """The paths themselves, as they come. Raises FakescanError for a list that breaks off."""
-        from fakescan.sources import read_paths
-
-        separator = b"\0" if self.null_separated else b"\n"
-        for path in self.paths:
-            if path == _STANDARD_INPUT:
-                yield from read_paths(sys.stdin.buffer, separator=separator)
-            else:
-                yield path
-        for path_list in self.lists:
-            try:
-                with path_list.open("rb") as stream:
-                    yield from read_paths(stream, separator=separator)
-            except OSError as error:
-                raise FakescanError(f"--list {path_list}: {error.strerror}.") from error
-
-    @property
-    def can_repeat(self) -> bool:
-        """Whether `expand` gives the same again: what a pipe held is gone."""
-        return _STANDARD_INPUT not in self.paths and all(one.is_file() for one in self.lists)
-
-
-@dataclass(frozen=True, slots=True)
-class _Outputs:
-    """Where findings go."""
-
-    reports: tuple[Path, ...]
-    json_lines: bool
-    overlay: Path | None
-    overlay_all: bool
-
-
 def _scan(
-    inputs: _Inputs,
+    scan: Scan | DistributedScan,
+    inputs: Inputs,
     options: ScanOptions,
-    outputs: _Outputs,
+    outputs: Outputs,
     store: Store | None,
 ) -> Summary:
     from rich.console import Console
@@ -241,7 +219,6 @@ def _scan(
 
     errors = Console(stderr=True)
     summary = Summary()
-    scan = pipeline.scan(inputs.expand(), options, store=store)
     header = ReportHeader(
         program={"name": "fakescan", "version": __version__},
         models=pipeline.describe_models(scan.cards),
@@ -252,10 +229,10 @@ def _scan(
     with ExitStack() as stack:
         stack.callback(scan.close)
         sinks: list[Report] = [open_report(path, header, summary) for path in outputs.reports]
-        sinks += _standard_output(outputs)
+        sinks += outputs.open_standard()
         for sink in sinks:
             stack.enter_context(sink)
-        add_overlay = _overlays(options, outputs, errors)
+        add_overlay = outputs.overlays(options, errors)
         try:
             for finding in map(add_overlay, _with_progress(scan, inputs, options)):
                 summary.add(finding)
@@ -267,7 +244,8 @@ def _scan(
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(ExitCode.DONE) from None
         except KeyboardInterrupt:
-            kept = "" if store is None else "; the same command goes on from here"
+            is_kept = store is not None or not isinstance(scan, pipeline.Scan)
+            kept = "; the same command goes on from here" if is_kept else ""
             errors.print(f"Interrupted after {summary.files:,} files{kept}.", highlight=False)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         summary.other_files = scan.other_files
@@ -278,88 +256,31 @@ def _scan(
     return summary
 
 
-def _overlays(
-    options: ScanOptions, outputs: _Outputs, errors: Console
-) -> Callable[[Finding], Finding]:
-    if outputs.overlay is None:
-        return lambda finding: finding
-    from fakescan.explain import Explainer, OverlayFolder
-    from fakescan.pipeline import locate_models
-
-    located = locate_models(options)
-    if not all(isinstance(model, Path) for model in located):
-        errors.print(
-            "Overlays are drawn for fakescan's own models only; what others judge gets none.",
-            highlight=False,
-            soft_wrap=True,
-        )
-    folder = OverlayFolder(
-        outputs.overlay,
-        Explainer(located),
-        max_pixels=options.max_pixels,
-        every=outputs.overlay_all,
-    )
-    return folder.add
-
-
-def _check_inputs(inputs: _Inputs, remote_seconds: float | None) -> None:
-    from fakescan.sources import check_path
-
-    if not (inputs.paths or inputs.lists):
-        raise FakescanError("Nothing to scan: name files and folders, or a --list FILE of them.")
-    for path_list in inputs.lists:
-        if not os.access(path_list, os.R_OK):
-            raise FakescanError(f"--list {path_list}: there is no such file that can be read.")
-    for path in inputs.paths:
-        if path != _STANDARD_INPUT:
-            check_path(path, remote_seconds)
-
-
 def _store_files(store: Path | None) -> Iterator[Path]:
     # SQLite's own files come and go beside the store, and are no part of what is scanned.
     if store is not None:
         yield from (store.with_name(store.name + end) for end in ("", "-wal", "-shm", "-journal"))
 
 
-def _check_reports(reports: Iterable[Path], paths: Iterable[str]) -> None:
-    from fakescan.reports import check_report_path
-
-    inputs = {os.path.realpath(path) for path in paths if path != _STANDARD_INPUT}
-    targets: set[str] = set()
-    for report in reports:
-        check_report_path(report)
-        target = os.path.realpath(report)
-        if target in inputs:
-            raise FakescanError(f"The report {report} is also to be scanned; name another file.")
-        if target in targets:
-            raise FakescanError(f"The report {report} is named twice.")
-        targets.add(target)
-
-
-def _standard_output(outputs: _Outputs) -> list[Report]:
-    from fakescan.cli.console import OutputConsole
-    from fakescan.reports.jsonl import JsonLinesStream
-    from fakescan.reports.terminal import TerminalReport
-
-    if outputs.json_lines:
-        if sys.stdout is None:
-            raise FakescanError("--json needs standard output, which is closed.")
-        return [JsonLinesStream(sys.stdout.buffer)]
-    return [] if outputs.reports or sys.stdout is None else [TerminalReport(OutputConsole())]
-
-
-def _with_progress(scan: Scan, inputs: _Inputs, options: ScanOptions) -> Iterator[Finding]:
+def _with_progress(
+    scan: Scan | DistributedScan, inputs: Inputs, options: ScanOptions
+) -> Iterator[Finding]:
     from tqdm import tqdm
 
-    with tqdm(scan, unit=" files", disable=None, dynamic_ncols=True, leave=False) as bar:
-        if not bar.disable and inputs.can_repeat and not options.remote:
+    from fakescan import pipeline
+
+    total = None if isinstance(scan, pipeline.Scan) else scan.files
+    with tqdm(
+        scan, total=total, unit=" files", disable=None, dynamic_ncols=True, leave=False
+    ) as bar:
+        if total is None and not bar.disable and inputs.can_repeat and not options.remote:
             # Counting goes on beside the scan, so that the time left is known soon. Listing a
             # bucket twice would cost as many requests again.
             threading.Thread(target=_count, args=(bar, inputs, options), daemon=True).start()
         yield from bar
 
 
-def _count(bar: tqdm[Finding], inputs: _Inputs, options: ScanOptions) -> None:
+def _count(bar: tqdm[Finding], inputs: Inputs, options: ScanOptions) -> None:
     from fakescan.sources import Shard, SourceFinder
 
     finder = SourceFinder(

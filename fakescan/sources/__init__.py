@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fakescan.sources.encoding import decode_source as decode_source
+from fakescan.sources.encoding import encode_source as encode_source
 from fakescan.sources.failures import problem_of as problem_of
 from fakescan.sources.finder import SourceFinder as SourceFinder
 from fakescan.sources.formats import HEAD_BYTES as HEAD_BYTES
