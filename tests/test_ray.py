@@ -190,10 +190,10 @@ def test_a_driver_killed_and_started_again_repeats_nothing_that_was_done(
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert done, "it ended before it was killed"
-    time.sleep(5)  # its workers learn of it, and end
-    kept = {path for path in done if path.exists()}
-    kept |= set((tmp_path / "parts").glob("*.part.jsonl"))
-    log = (tmp_path / "measured").read_text().split()
+    log: list[str] = []
+    while log != (log := (tmp_path / "measured").read_text().split()):
+        time.sleep(3)  # its workers learn of it, and end
+    kept = list((tmp_path / "parts").glob("*.part.jsonl"))
     assert len(kept) < 10
     again = subprocess.run(command, env={**os.environ, **path}, capture_output=True, text=True)
     plain = run("scan", folder, "--json", "--no-store")
