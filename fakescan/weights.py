@@ -101,6 +101,14 @@ class Domain:
             return Reason.NO_MODEL_FOR_SIZE
         return None
 
+    def covers(self, other: Domain) -> bool:
+        """Whether this model may judge every image that one of domain `other` may."""
+        if other.minimum_side < self.minimum_side:
+            return False
+        if self.maximum_side is None:
+            return True
+        return other.maximum_side is not None and other.maximum_side <= self.maximum_side
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -234,9 +242,24 @@ def find_models() -> tuple[Path, ...]:
     return tuple(sorted(weights_folder().glob("*.safetensors"), key=_judging_order))
 
 
-def _judging_order(path: Path) -> tuple[bool, str]:
-    # Domains may overlap one day; the model for photographs then goes first.
-    return path.stem != "photo", path.stem
+def default_models() -> tuple[Path, ...]:
+    """Of these the ones that a scan asks unless told: each judges what none before it does."""
+    chosen: list[Path] = []
+    domains: list[Domain] = []
+    for path in find_models():
+        domain = read_card(path.with_suffix(".json")).domain
+        if not any(earlier.covers(domain) for earlier in domains):
+            chosen.append(path)
+            domains.append(domain)
+    return tuple(chosen)
+
+
+_BEST_FIRST = ("photo", "cifake-cnn")
+
+
+def _judging_order(path: Path) -> tuple[int, str]:
+    place = _BEST_FIRST.index(path.stem) if path.stem in _BEST_FIRST else len(_BEST_FIRST)
+    return place, path.stem
 
 
 def locate(model: str) -> Path:

@@ -15,6 +15,7 @@ from fakescan.weights import (
     Domain,
     Gates,
     ModelCard,
+    default_models,
     file_sha256,
     find_models,
     load_card,
@@ -154,6 +155,23 @@ def test_the_model_for_photographs_judges_first(
     for name in ("zebra", "photo", "cifake"):
         save_tiny_model(tmp_path, replace(CARD, name=name))
     assert [path.stem for path in find_models()] == ["photo", "cifake", "zebra"]
+
+
+def test_a_model_that_would_never_be_asked_is_not_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKESCAN_WEIGHTS", str(tmp_path))
+    domains = {
+        "photo": Domain(128, None, "large"),
+        "cifake-cnn": Domain(32, 32, "small"),
+        "cifake-other": Domain(32, 32, "small too"),
+        "larger": Domain(300, 900, "some of the large"),
+        "wider": Domain(32, 200, "more than either"),
+    }
+    for name, domain in domains.items():
+        save_tiny_model(tmp_path, replace(CARD, name=name, domain=domain))
+    assert [path.stem for path in find_models()] == [*domains]
+    assert [path.stem for path in default_models()] == ["photo", "cifake-cnn", "wider"]
 
 
 def test_a_model_is_named_by_file_or_by_name(

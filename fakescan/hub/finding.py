@@ -9,7 +9,7 @@ from fakescan.hub.labels import has_ai_label
 from fakescan.hub.published import PublishedModel, read_folder, read_timm
 from fakescan.hub.repositories import fetch_repository
 from fakescan.records import FakescanError
-from fakescan.weights import find_models, locate
+from fakescan.weights import default_models, find_models, locate
 
 HUB_PREFIX, TIMM_PREFIX = "hf:", "timm:"
 
@@ -69,7 +69,7 @@ def locate_models_named(
         else:
             found.append(locate(model))
     _check_labels(found, ai_labels)
-    return tuple(found) or find_models()
+    return tuple(found) or default_models()
 
 
 def _check_labels(found: Sequence[LocatedModel], ai_labels: Sequence[str]) -> None:
