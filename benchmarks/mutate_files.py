@@ -27,7 +27,7 @@ import conftest
 from machine import describe_machine
 from test_provenance_files import mutate
 
-from fakescan.pipeline import Scan, ScanOptions, scan
+from fakescan.pipeline import Measuring, ScanOptions, scan
 from fakescan.sources import IMAGE_SUFFIXES, sniff_media_type
 
 BATCH = 1_000
@@ -55,7 +55,7 @@ def read_seeds(folder: Path | None) -> list[tuple[str, bytes]]:
 def scan_batch(seeds: list[tuple[str, bytes]], first: int, count: int, seed: int) -> None:
     """Scan files `first` to `first + count`; the last line of output is the tally."""
     seconds: dict[str, float] = {}
-    prepare = Scan._prepare
+    prepare = Measuring._prepare
 
     def prepare_and_time(self, source, reserve):  # type: ignore[no-untyped-def]
         start = time.thread_time()
@@ -64,7 +64,7 @@ def scan_batch(seeds: list[tuple[str, bytes]], first: int, count: int, seed: int
         finally:
             seconds[source.path] = time.thread_time() - start
 
-    Scan._prepare = prepare_and_time  # type: ignore[method-assign]
+    Measuring._prepare = prepare_and_time  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as name:
         expected = []
         for number in range(first, first + count):

@@ -71,10 +71,10 @@ app.command("models")(listing.models)
 
 def main() -> None:
     """Run the program; the one place where a user's mistake becomes a line and an exit code."""
-    # Decoders warn of what hostile files hold; a row with a status says what a user needs.
-    warnings.filterwarnings("ignore", module="PIL")
-    _fill_closed_streams()
     try:
+        # Decoders warn of what hostile files hold; a row with a status says what a user needs.
+        warnings.filterwarnings("ignore", module="PIL")
+        _fill_closed_streams()
         app()
     except FakescanError as error:
         print(f"fakescan: {error}", file=sys.stderr)  # noqa: T201
