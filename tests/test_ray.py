@@ -18,7 +18,7 @@ from conftest import CHECKOUT, FakeBackend, declared_ai, noisy, run
 from fakescan import pipeline
 from fakescan.distributed import DistributedScan, Worker
 from fakescan.distributed.parts import TRIES, Manifest
-from fakescan.distributed.ray import RayEngine
+from fakescan.distributed.ray import ENVIRONMENT, RayEngine
 from fakescan.pipeline import ScanOptions, scan
 from fakescan.records import FakescanError, Measurement, Source
 
@@ -75,8 +75,8 @@ def ray() -> Iterator[Any]:
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{CHECKOUT}{os.pathsep}{TESTS}")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
         ray.init(
             address="local",
             include_dashboard=False,

@@ -23,8 +23,10 @@ CPUS_AN_ACTOR = 4
 OBJECT_STORE_BYTES = 200 << 20
 """Of a Ray of our own: nothing but names of manifests passes through."""
 
-_QUIET = {
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Or workers wait, at 15, for whatever else the machine does.
+    "RAY_worker_niceness": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     # Its news of lost workers would go to standard output, among the results.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
@@ -128,7 +130,7 @@ class RayEngine:
             ray.shutdown()
 
     def _connect(self) -> None:
-        for name, value in _QUIET.items():
+        for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:
             import ray
