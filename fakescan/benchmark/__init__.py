@@ -153,7 +153,7 @@ def _measure(
     timed: dict[str, Callable[[], None]] = {
         "decode": lambda: _decode_all(sources, scan_options),
         "inference": lambda: _infer(sample, detectors, scan_options),
-        "scan": lambda: _scan(paths, scan_options),
+        "scan": lambda: _scan(paths, scan_options, detectors),
     }
     counts = {"decode": len(sources), "inference": len(sample), "scan": len(sources)}
     if options.compare:
@@ -249,6 +249,7 @@ def _infer(sample: Sequence[Prepared], detectors: Sequence[Backend], options: Sc
         measure_batch(batch, detectors, options.batch_size)
 
 
-def _scan(paths: Sequence[str], options: ScanOptions) -> None:
-    for _ in pipeline.scan(paths, options):
+def _scan(paths: Sequence[str], options: ScanOptions, detectors: Sequence[Backend]) -> None:
+    # Loading them is part of starting up, which is told by itself.
+    for _ in pipeline.scan(paths, options, detectors=detectors):
         pass
