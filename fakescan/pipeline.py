@@ -253,7 +253,7 @@ def scan(
     iterated by one thread at a time; a store and detectors may be shared between them.
     """
     options = options or ScanOptions()
-    shard = None if options.shard is None else Shard.parse(options.shard)
+    finder = find_sources(paths, options)
     if detectors is None:
         detectors = load_detectors(options)
     policy = Policy(
@@ -261,15 +261,19 @@ def scan(
         options.max_false_positive_rate,
         combine=options.combine,
     )
-    finder = SourceFinder(
+    return Scan(finder, detectors, policy, options, store)
+
+
+def find_sources(paths: Iterable[str | Path], options: ScanOptions) -> SourceFinder:
+    """The images under `paths` that a scan of these options looks at. FakescanError as `scan`."""
+    return SourceFinder(
         (os.fspath(path) for path in paths),
         hidden=options.hidden,
         follow_links=options.follow_links,
         excluded=options.excluded,
-        shard=shard,
+        shard=None if options.shard is None else Shard.parse(options.shard),
         remote_seconds=options.remote_seconds if options.remote else None,
     )
-    return Scan(finder, detectors, policy, options, store)
 
 
 def scan_batch(

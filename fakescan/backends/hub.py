@@ -11,7 +11,6 @@ from fakescan.backends.torch import DTYPES, check_torch_precision
 from fakescan.hub import PublishedModel
 from fakescan.hub.networks import build_published
 from fakescan.model import pick_device
-from fakescan.weights import ModelCard
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,28 +27,14 @@ class HubBackend:
 
     def __init__(self, model: PublishedModel, device: str, precision: Precision | None) -> None:
         self._device = pick_device(device)
+        self.device = str(self._device)
         on_cpu = self._device.type == "cpu"
-        self._precision = precision or (Precision.FP32 if on_cpu else Precision.FP16)
-        self._card = model.card
-        check_precision(self._card, self._precision)
-        check_torch_precision(self._precision, on_cpu=on_cpu)
-        self._dtype = DTYPES[self._precision]
+        self.precision = precision or (Precision.FP32 if on_cpu else Precision.FP16)
+        self.card = model.card
+        check_precision(self.card, self.precision)
+        check_torch_precision(self.precision, on_cpu=on_cpu)
+        self._dtype = DTYPES[self.precision]
         self._network = build_published(model).to(self._device, self._dtype)
-
-    @property
-    def card(self) -> ModelCard:
-        """The model's card."""
-        return self._card
-
-    @property
-    def precision(self) -> str:
-        """`fp32`, `fp16` or `bf16`."""
-        return self._precision.value
-
-    @property
-    def device(self) -> str:
-        """`cpu`, `cuda`, `cuda:1`, `mps`."""
-        return str(self._device)
 
     def logits(self, crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Uncalibrated logits (N,) of prepared pictures float32 (N, 3, H, W)."""

@@ -11,7 +11,6 @@ from fakescan.backends import BackendName, Precision, card_of, check_precision
 from fakescan.backends.graphs import INPUT_NAME, OUTPUT_NAME, require_graph
 from fakescan.hub import LocatedModel
 from fakescan.records import FakescanError
-from fakescan.weights import ModelCard
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +35,7 @@ class OnnxBackend:
         runtime: BackendName = BackendName.ONNX,
     ) -> None:
         self.name = runtime.value
-        self._precision = precision or Precision.FP32
+        self.precision = precision or Precision.FP32
         if device not in {"auto", "cpu"}:
             raise FakescanError(
                 f"--device {device}: the {runtime} backend runs on the CPU;"
@@ -45,27 +44,17 @@ class OnnxBackend:
         offered = {Precision.FP32, Precision.INT8}
         if runtime == BackendName.OPENVINO:
             offered.add(Precision.BF16)
-        self._card = card_of(model)
-        check_precision(self._card, self._precision)
-        if self._precision not in offered:
+        self.card = card_of(model)
+        check_precision(self.card, self.precision)
+        if self.precision not in offered:
             raise FakescanError(
                 f"--precision {precision}: the {runtime} backend computes"
                 f" {' or '.join(sorted(offered))}"
             )
         open_graph = open_openvino if runtime == BackendName.OPENVINO else open_onnxruntime
         # OpenVINO rounds to bf16 by itself; int8 needs ranges, which a graph of its own holds.
-        stored = Precision.FP32 if self._precision == Precision.BF16 else self._precision
-        self._run = open_graph(require_graph(model, self._card, stored), self._precision)
-
-    @property
-    def card(self) -> ModelCard:
-        """The model's card."""
-        return self._card
-
-    @property
-    def precision(self) -> str:
-        """`fp32`, `int8` or `bf16`."""
-        return self._precision.value
+        stored = Precision.FP32 if self.precision == Precision.BF16 else self.precision
+        self._run = open_graph(require_graph(model, self.card, stored), self.precision)
 
     def logits(self, crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Uncalibrated logits (N,) of crops uint8 (N, S, S, 3), or of prepared pictures."""

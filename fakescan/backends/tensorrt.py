@@ -21,7 +21,7 @@ from fakescan.backends.engines import EngineKey, write_cache
 from fakescan.backends.graphs import INPUT_NAME, OUTPUT_NAME, graph_metadata, require_graph
 from fakescan.model import pick_device
 from fakescan.records import FakescanError
-from fakescan.weights import ModelCard, load_card
+from fakescan.weights import load_card
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,45 +43,31 @@ class TensorRTBackend:
     name = "tensorrt"
 
     def __init__(self, weights: Path, device: str, precision: Precision | None) -> None:
-        self._precision = precision or Precision.FP16
+        self.precision = precision or Precision.FP16
         if device != "auto" and not device.startswith("cuda"):
             raise FakescanError(f"--device {device}: TensorRT runs on NVIDIA GPUs")
-        self._card = load_card(weights)
-        check_precision(self._card, self._precision)
-        if self._precision not in {Precision.FP16, Precision.FP32}:
+        self.card = load_card(weights)
+        check_precision(self.card, self.precision)
+        if self.precision not in {Precision.FP16, Precision.FP32}:
             raise FakescanError(
-                f"--precision {self._precision}: the tensorrt backend computes fp16 or fp32"
+                f"--precision {self.precision}: the tensorrt backend computes fp16 or fp32"
             )
         if not torch.cuda.is_available():
             raise FakescanError("--backend tensorrt: torch finds no NVIDIA GPU here")
         self._device = pick_device("cuda" if device == "auto" else device)
-        graph = require_graph(weights, self._card, self._precision)
+        self.device = str(self._device)
+        graph = require_graph(weights, self.card, self.precision)
         key = EngineKey(
-            graph=graph_metadata(self._card, self._precision),
+            graph=graph_metadata(self.card, self.precision),
             tensorrt=trt.__version__,
             gpu=torch.cuda.get_device_name(self._device),
             compute_capability=torch.cuda.get_device_capability(self._device),
             largest_batch=LARGEST_BATCH,
         )
-        size = self._card.input.size
+        size = self.card.input.size
         with torch.cuda.device(self._device):
-            self._engine = _load_engine(key, graph, size, self._precision)
+            self._engine = _load_engine(key, graph, size, self.precision)
             self._batches = FixedBatches(self._device, size, self._prepare)
-
-    @property
-    def card(self) -> ModelCard:
-        """The model's card."""
-        return self._card
-
-    @property
-    def precision(self) -> str:
-        """`fp16` or `fp32`."""
-        return self._precision.value
-
-    @property
-    def device(self) -> str:
-        """`cuda`, `cuda:1`."""
-        return str(self._device)
 
     def logits(self, crops: UInt8Array) -> npt.NDArray[np.float32]:
         """Uncalibrated logits (N,) of crops uint8 (N, S, S, 3)."""

@@ -12,7 +12,7 @@ from fakescan.backends import Precision, check_precision
 from fakescan.backends.cuda import FixedBatches, Launch
 from fakescan.model import build_detector, pick_device
 from fakescan.records import FakescanError
-from fakescan.weights import ModelCard, load_card, load_tensors
+from fakescan.weights import load_card, load_tensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,34 +45,20 @@ class TorchBackend:
 
     def __init__(self, weights: Path, device: str, precision: Precision | None) -> None:
         self._device = pick_device(device)
+        self.device = str(self._device)
         on_cpu = self._device.type == "cpu"
-        self._precision = precision or (Precision.FP32 if on_cpu else Precision.FP16)
-        self._card = load_card(weights)
-        check_precision(self._card, self._precision)
-        check_torch_precision(self._precision, on_cpu=on_cpu)
-        detector = build_detector(self._card, load_tensors(weights))
-        detector = detector.to(self._device, DTYPES[self._precision])
+        self.precision = precision or (Precision.FP32 if on_cpu else Precision.FP16)
+        self.card = load_card(weights)
+        check_precision(self.card, self.precision)
+        check_torch_precision(self.precision, on_cpu=on_cpu)
+        detector = build_detector(self.card, load_tensors(weights))
+        detector = detector.to(self._device, DTYPES[self.precision])
         self._detector = detector.to(memory_format=torch.channels_last)
         self._batches = (
-            FixedBatches(self._device, self._card.input.size, self._prepare)
+            FixedBatches(self._device, self.card.input.size, self._prepare)
             if self._device.type == "cuda"
             else None
         )
-
-    @property
-    def card(self) -> ModelCard:
-        """The model's card."""
-        return self._card
-
-    @property
-    def precision(self) -> str:
-        """`fp32`, `fp16` or `bf16`."""
-        return self._precision.value
-
-    @property
-    def device(self) -> str:
-        """`cpu`, `cuda`, `cuda:1`, `mps`."""
-        return str(self._device)
 
     def logits(self, crops: UInt8Array) -> npt.NDArray[np.float32]:
         """Uncalibrated logits (N,) of crops uint8 (N, S, S, 3)."""

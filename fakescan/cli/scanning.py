@@ -281,16 +281,9 @@ def _with_progress(
 
 
 def _count(bar: tqdm[Finding], inputs: Inputs, options: ScanOptions) -> None:
-    from fakescan.sources import Shard, SourceFinder
+    from fakescan.pipeline import find_sources
 
-    finder = SourceFinder(
-        inputs.expand(),
-        hidden=options.hidden,
-        follow_links=options.follow_links,
-        excluded=options.excluded,
-        shard=None if options.shard is None else Shard.parse(options.shard),
-    )
-    bar.total = sum(1 for _ in finder)
+    bar.total = sum(1 for _ in find_sources(inputs.expand(), options))
     with contextlib.suppress(ValueError):  # the scan may have closed the bar by now
         bar.refresh()
 

@@ -15,9 +15,8 @@ from typing import Protocol
 from fakescan import __version__
 from fakescan.distributed.parts import TRIES, Manifest, PartFolder
 from fakescan.distributed.worker import Introduction, Job, Worker
-from fakescan.pipeline import ScanOptions, with_name
+from fakescan.pipeline import ScanOptions, find_sources, with_name
 from fakescan.records import FakescanError, Finding
-from fakescan.sources import Shard, SourceFinder
 from fakescan.store import RACY_NS, default_store_path
 from fakescan.verdict import Policy
 from fakescan.weights import ModelCard
@@ -85,7 +84,6 @@ class DistributedScan(Iterator[Finding]):
         *,
         manifest_size: int = MANIFEST_SIZE,
     ) -> None:
-        shard = None if options.shard is None else Shard.parse(options.shard)
         self.options = options
         self.manifests: tuple[Manifest, ...] = ()
         self.parts_done = 0
@@ -94,14 +92,8 @@ class DistributedScan(Iterator[Finding]):
         self._parts.create()
         self._size = manifest_size
         self._waiting: tuple[Manifest, ...] = ()
-        self._finder = SourceFinder(
-            (os.fspath(path) for path in paths),
-            hidden=options.hidden,
-            follow_links=options.follow_links,
-            excluded=(*options.excluded, str(self._parts.path)),
-            shard=shard,
-            remote_seconds=options.remote_seconds if options.remote else None,
-        )
+        excluded = (*options.excluded, str(self._parts.path))
+        self._finder = find_sources(paths, replace(options, excluded=excluded))
         job = Job(options, self._parts.path, os.getcwd())
         introduction = engine.introduce(job)
         if introduction.version != __version__:

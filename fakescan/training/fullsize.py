@@ -22,7 +22,7 @@ from fakescan.preparation import Prepared, prepare
 from fakescan.records import FakescanError, Measurement, Source, Split, Status
 from fakescan.training.data import AI, REAL, labelled_files
 from fakescan.training.evaluate import WINDOWS, LabelledLogits
-from fakescan.training.photos import INDEX, Kind
+from fakescan.training.photos import INDEX, Kind, is_photo_folder
 from fakescan.weights import ModelCard
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def measure_labelled(
 
 
 def _find(path: Path, split: Split | None) -> tuple[Split | None, Iterator[LabelledFile]]:
-    if not (path / INDEX).is_file():
+    if not is_photo_folder(path):
         return labelled_files(path, split)
     if split is not None:
         raise FakescanError(f"--split: {path} holds photos by source, which have no splits")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fakescan.training import evaluate
 from fakescan.training.evaluate import CALIBRATION_BINS
 
 if TYPE_CHECKING:
@@ -135,19 +136,11 @@ def weigh_true_positive_rate(
 def balanced_calibration_error(
     ai: FloatArray, real: FloatArray, bins: int = CALIBRATION_BINS
 ) -> float | None:
-    """Expected calibration error of P(AI) (Guo et al. 2017), each class counted as one half.
-
-    For the probabilities are at even prior odds, whatever the set's. None where a class is missing.
-    """
+    """`evaluate`'s, of P(AI) of AI and real pictures; None where a class is missing."""
     if not len(ai) or not len(real):
         return None
-    error = 0.0
-    ai_bins, real_bins = (np.minimum((p * bins).astype(int), bins - 1) for p in (ai, real))
-    for number in range(bins):
-        surplus = real[real_bins == number].sum() / len(real)
-        surplus += (ai[ai_bins == number] - 1).sum() / len(ai)
-        error += abs(surplus) / 2
-    return float(error)
+    labels = np.repeat(np.array([1, 0], dtype=np.uint8), (len(ai), len(real)))
+    return evaluate.balanced_calibration_error(np.concatenate([ai, real]), labels, bins)
 
 
 def _divide(above: FloatArray, below: FloatArray) -> FloatArray:
