@@ -232,6 +232,19 @@ def test_what_cannot_run_is_told_and_not_filled_in(
     assert not (tmp_path / "papers.json").exists()
 
 
+def test_what_cannot_be_fetched_can_begin_from_random_weights(
+    only_tiny: None, small_set: Path, tmp_path: Path
+) -> None:
+    arguments = flags(tmp_path, "--data", small_set, "--only", "fetched", "--epochs", "1")
+    assert run.main([*arguments, "--from-scratch"]) == 0
+    (row,) = json.loads((tmp_path / "papers.json").read_text())
+    assert (row["recipe"], row["from_scratch"]) == ("fetched", True)
+    assert "**1 of 3***, **from random weights**" in (tmp_path / "README.md").read_text()
+    # It stands in for nothing: the recipe itself is still to be run.
+    assert run.main(arguments) == 0
+    assert len(json.loads((tmp_path / "papers.json").read_text())) == 1
+
+
 def test_the_list_tells_every_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run.main(["--list", "--results", str(tmp_path / "none.json")]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -295,6 +308,7 @@ def row(recipe: recipes.Recipe = TINY, **changes: Any) -> dict[str, Any]:
         "seconds": 90.0,
         "parameters": 12345,
         "machine": "a processor, 2 threads",
+        "from_scratch": False,
     }
     return {**made, **changes}
 
@@ -326,6 +340,13 @@ def test_fewer_epochs_are_marked() -> None:
     assert "**2.4 of 3***" in cut_short
     # What came nearer is what is shown.
     assert "*" not in tables(row(epochs=1, epochs_done=1.0), row())
+
+
+def test_other_beginnings_are_marked() -> None:
+    scratch = row(from_scratch=True)
+    assert "| 3, **from random weights** |" in tables(scratch)
+    # What began as the recipe does is what is shown, whatever its epochs.
+    assert "random" not in tables(scratch, row(epochs=1, epochs_done=1.0))
 
 
 def test_seeds_give_mean_and_deviation() -> None:

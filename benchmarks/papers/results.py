@@ -32,10 +32,15 @@ def add_row(path: Path, row: Row) -> None:
     unfinished.replace(path)
 
 
-def find_row(rows: Sequence[Row], recipe: Recipe, seed: int, epochs: int) -> Row | None:
-    """The row of this very recipe, as it stands now, with this seed and as many epochs."""
+def find_row(
+    rows: Sequence[Row], recipe: Recipe, seed: int, epochs: int, from_scratch: bool = False
+) -> Row | None:
+    """The row of this very recipe, as it stands now, with this seed and as many epochs.
+
+    `from_scratch`: of those that began from random weights where the recipe doesn't.
+    """
     for row in own_rows(rows, recipe):
-        if (row["seed"], row["epochs"]) == (seed, epochs):
+        if (row["seed"], row["epochs"], row["from_scratch"]) == (seed, epochs, from_scratch):
             return row
     return None
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from PIL import Image
 from recipes import Recipe, read_recipes
 from results import RESULTS, Row, add_row, find_row, own_rows, read_rows
 from table import PICTURES, README, why_not_run, write_tables
@@ -61,6 +61,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="fewer than the recipe's are marked so")
     parser.add_argument("--seeds", type=int, nargs="+", default=[SEED])
     parser.add_argument("--max-minutes", type=float, help="for each training")
+    parser.add_argument(
+        "--from-scratch",
+        action="store_true",
+        help="begin from random weights where a recipe asks for ImageNet's; marked so",
+    )
     parser.add_argument("--data", type=Path, help="CIFAKE: as for fakescan train")
     parser.add_argument("--faces", type=Path, help="the set of faces, for the recipes of it")
     parser.add_argument(
@@ -93,7 +98,8 @@ def run(recipe: Recipe, given: argparse.Namespace) -> None:
         return
     epochs = given.epochs or recipe.epochs
     for seed in given.seeds:
-        if not given.limit and find_row(read_rows(given.results), recipe, seed, epochs):
+        rows = read_rows(given.results)
+        if not given.limit and find_row(rows, recipe, seed, epochs, _unlike(recipe, given)):
             print(f"{recipe.name}: seed {seed} is in {given.results}")
             continue
         row = train_and_measure(recipe, seed, epochs, given)
@@ -106,7 +112,7 @@ def why_impossible(recipe: Recipe, given: argparse.Namespace) -> str | None:
     """What this machine or command lacks for a recipe; None where nothing."""
     if recipe.not_run is not None or (recipe.data == "faces" and given.faces is None):
         return why_not_run(recipe)
-    if recipe.training.get("pretrained"):
+    if recipe.training.get("pretrained") and not given.from_scratch:
         from fakescan.training.initialisation import read_imagenet
 
         assert recipe.architecture is not None
@@ -115,6 +121,11 @@ def why_impossible(recipe: Recipe, given: argparse.Namespace) -> str | None:
         except FakescanError as error:
             return str(error)
     return None
+
+
+def _unlike(recipe: Recipe, given: argparse.Namespace) -> bool:
+    # Whether a run begins from random weights where its recipe does not.
+    return bool(given.from_scratch and recipe.training.get("pretrained"))
 
 
 def train_and_measure(recipe: Recipe, seed: int, epochs: int, given: argparse.Namespace) -> Row:
@@ -130,8 +141,10 @@ def train_and_measure(recipe: Recipe, seed: int, epochs: int, given: argparse.Na
     path = find_data(given.faces if recipe.data == "faces" else given.data)
     if given.limit:
         path = link_some(path, given.limit, given.output / f"limit-{given.limit}")
-    name = f"{recipe.name}-{recipe.digest}-{epochs}-{seed}"
+    unlike = _unlike(recipe, given)
+    name = f"{recipe.name}-{recipe.digest}-{epochs}-{seed}{'-scratch' if unlike else ''}"
     options = recipe.options(
+        **({"pretrained": None} if unlike else {}),
         epochs=epochs,
         seed=seed,
         data=path,
@@ -165,6 +178,7 @@ def train_and_measure(recipe: Recipe, seed: int, epochs: int, given: argparse.Na
         "epochs_done": card.training["epochs"],
         "recipe_epochs": recipe.epochs,
         "max_minutes": given.max_minutes,
+        "from_scratch": unlike,
         "seconds": history[-1]["seconds"],
         "parameters": card.training["parameters"],
         "machine": card.training["machine"],
@@ -184,7 +198,10 @@ def train_and_measure(recipe: Recipe, seed: int, epochs: int, given: argparse.Na
         given.figures.mkdir(parents=True, exist_ok=True)
         for kind in ("curves", "evaluation"):
             drawn = weights.with_name(f"{kind}.png")
-            shutil.copyfile(drawn, given.figures / f"{recipe.name}-{kind}.png")
+            with Image.open(drawn) as picture:
+                # Lines on white need few colours; a hundred figures shouldn't weigh ten megabytes.
+                plain = picture.convert("RGB").quantize(32)
+                plain.save(given.figures / f"{recipe.name}-{kind}.png", optimize=True)
     return row
 
 

@@ -67,6 +67,7 @@ def why_not_run(recipe: Recipe) -> str:
 
 def _longest(rows: list[Row]) -> list[Row]:
     # Of one recipe, the runs that came nearest to what it asks for; minutes may have cut them.
+    rows = [row for row in rows if not row["from_scratch"]] or rows
     most = max(rows, key=lambda row: row["epochs_done"], default=None)
     return [row for row in rows if most is not None and row["epochs"] == most["epochs"]]
 
@@ -228,9 +229,10 @@ def _is_whole(rows: Sequence[Row]) -> bool:
 
 def _show_epochs(rows: Sequence[Row]) -> str:
     whole = rows[0]["recipe_epochs"]
-    if _is_whole(rows):
-        return str(whole)
-    return f"**{min(row['epochs_done'] for row in rows):g} of {whole}***"
+    shown = str(whole)
+    if not _is_whole(rows):
+        shown = f"**{min(row['epochs_done'] for row in rows):g} of {whole}***"
+    return f"{shown}, **from random weights**" if rows[0]["from_scratch"] else shown
 
 
 def _show_time(rows: Sequence[Row], letters: Mapping[str, str]) -> str:
