@@ -78,6 +78,7 @@ def draw(options: DegradationOptions, seed: int = 0, window: int = 128) -> torch
 
 
 NOTHING = DegradationOptions(resize=0, blur=0, noise=0, jpeg=0, second_jpeg=0)
+UNTOUCHED = DegradationOptions(untouched=1, resize=1, blur=1, noise=1, jpeg=1, second_jpeg=1)
 
 
 def test_windows_are_pixels_and_repeat_with_the_seed() -> None:
@@ -94,9 +95,10 @@ def test_windows_are_pixels_and_repeat_with_the_seed() -> None:
     assert not torch.equal(first, other)
 
 
-def test_without_any_step_a_window_is_a_piece_of_its_picture() -> None:
+@pytest.mark.parametrize("options", [NOTHING, UNTOUCHED])
+def test_without_any_step_a_window_is_a_piece_of_its_picture(options: DegradationOptions) -> None:
     whole = pictures(3, 64)
-    windows = draw_windows(whole, 16, NOTHING, torch.Generator().manual_seed(4))
+    windows = draw_windows(whole, 16, options, torch.Generator().manual_seed(4))
     for picture_, window in zip(whole.float(), windows, strict=True):
         pieces = picture_.unfold(0, 16, 1).unfold(1, 16, 1).permute(0, 1, 3, 4, 2)
         assert any(

@@ -13,13 +13,16 @@ import torch
 from PIL import Image
 
 from fakescan.gates import PHOTO_GATES
-from fakescan.networks.photo import Statistics, build_photo
+from fakescan.networks.photo import Statistics, _count_by_index, _count_by_products, build_photo
 from fakescan.records import FakescanError
 from fakescan.training import train
+from fakescan.training.batches import DegradedWindows
 from fakescan.training.crossfit import CONDITIONS
+from fakescan.training.degradation import DegradationOptions
 from fakescan.training.evaluate import area_under_curve
 from fakescan.training.folds import FOLDS, assign_folds, find_components, fold_weights
-from fakescan.training.material import held_back
+from fakescan.training.loop import train_on
+from fakescan.training.material import HeldOut, held_back, photo_material
 from fakescan.training.options import TrainingOptions
 from fakescan.training.photos import Kind, Photos, describe_route, read_photos, weigh
 from fakescan.weights import Architecture, read_card
@@ -90,6 +93,17 @@ def test_weights_give_half_to_each_class_and_no_source_its_whole_size(photos: Ph
     labels = photos.pictures.labels
     assert weights.sum() == pytest.approx(1)
     assert weights[labels == 1].sum() == pytest.approx(0.5)
+
+
+def test_a_sweep_shows_every_picture_alike_often_with_its_weight(photos: Photos) -> None:
+    batches = DegradedWindows(photos, 128, 40, DegradationOptions(), 0, torch.device("cpu"))
+    windows, labels, weights = map(torch.cat, zip(*batches.sweep(2, 0.5), strict=True))
+    expected = weigh(photos).astype(np.float32)
+    drawn = np.flatnonzero(expected)
+    assert len(windows) == 2 * len(drawn)
+    assert labels.tolist() == 2 * photos.pictures.labels[drawn].tolist()
+    assert weights.tolist() == 2 * expected[drawn].tolist()
+    assert not torch.equal(windows[: len(drawn)], windows[len(drawn) :])
 
 
 def test_components_join_what_shares_a_generator_or_a_collection() -> None:
@@ -167,7 +181,7 @@ def test_network_stays_within_its_budget() -> None:
     with torch.inference_mode():
         assert network(torch.zeros(1, 3, 128, 128)).shape == (1,)
         assert operations <= 0.4e9
-        assert network(torch.zeros(1, 3, 96, 200)).shape == (1,)
+        assert network(torch.zeros(1, 3, 160, 200)).shape == (1,)
 
 
 def test_statistics_count_triples_of_neighbouring_differences() -> None:
@@ -196,6 +210,15 @@ def test_statistics_of_a_ramp_are_of_its_slope() -> None:
     assert luma.sum() == pytest.approx(1.0)
 
 
+def test_statistics_are_counted_alike_by_index_and_by_products() -> None:
+    # Exported graphs and GPUs multiply, processors look up.
+    pairs = torch.randint(0, 25, (7, 60)).float()
+    thirds = torch.randint(0, 5, (7, 60)).float()
+    by_index = _count_by_index(pairs, thirds, 5)
+    assert torch.equal(by_index, _count_by_products(pairs, thirds, 5))
+    assert torch.equal(by_index.sum(dim=1), torch.full((7,), 60.0))
+
+
 def test_statistics_see_a_mirror_image_alike() -> None:
     torch.manual_seed(0)
     pixels = torch.randint(0, 256, (2, 3, 64, 64)).float()
@@ -203,22 +226,22 @@ def test_statistics_see_a_mirror_image_alike() -> None:
     assert mirrored.allclose(Statistics()(pixels)[:, : 6 * 39].mean(dim=(2, 3)), atol=0.05)
 
 
-def make_options(data: Path, output: Path) -> TrainingOptions:
+def make_options(data: Path | None, output: Path) -> TrainingOptions:
     return TrainingOptions(
         architecture=Architecture("photo", {"channels": 8}),
         data=data,
         output=output,
-        size=64,
+        size=128,
         max_minutes=0.04,
         batch_size=16,
     )
 
 
 def test_photo_trains_and_says_where_it_fails(folder: Path, tmp_path: Path) -> None:
-    result = train(replace(make_options(folder, tmp_path), size=96, max_minutes=0.02, fold=2))
+    result = train(replace(make_options(folder, tmp_path), size=136, max_minutes=0.02, fold=2))
     card = json.loads(result.weights.with_suffix(".json").read_text())
-    assert card["input"]["size"] == 96
-    assert card["domain"]["minimum_side"] == 96
+    assert card["input"]["size"] == 136
+    assert card["domain"]["minimum_side"] == 136
     assert card["training"]["options"]["fold"] == 2
     assert 0 < card["training"]["left_out"]["held_back"] < 96
     assert any("Drawings" in limit for limit in card["limits"])
@@ -242,6 +265,31 @@ def test_photo_is_calibrated_by_networks_that_have_not_seen_what_they_judge(
     train(replace(options, resume=True))
     again = [fold_weights(tmp_path / "photo", fold).stat().st_mtime_ns for fold in range(FOLDS)]
     assert again == made
+
+
+def test_conditions_that_do_not_calibrate_bind_the_thresholds_all_the_same(
+    photos: Photos, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.uint8([0, 1]), 300)
+    clear = HeldOut(generator.normal(2.0 * labels - 1, 1.0), labels)
+    # All lower by three: less is called AI, and much of the AI looks real.
+    dim = replace(clear, logits=clear.logits - 3)
+    cards = []
+    for name, held_out in {
+        "clear": {"clear": clear},
+        "both": {"clear": clear, "dim": replace(dim, calibrates=False)},
+        "pooled": {"clear": clear, "dim": dim},
+    }.items():
+        options = replace(make_options(None, tmp_path), name=name, max_minutes=0.001)
+        material = photo_material(photos, options, torch.device("cpu"), held_out)
+        result = train_on(replace(material, prepare=lambda network: None), options)
+        cards.append(read_card(result.weights.with_suffix(".json")))
+    alone, both, pooled = cards
+    assert both.calibration == alone.calibration != pooled.calibration
+    assert both.thresholds.ai == alone.thresholds.ai
+    assert both.thresholds.real.score < alone.thresholds.real.score
+    assert set(both.metrics) == {"clear", "dim"}
 
 
 def test_confounders_are_held_back_from_calibration(folder: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torchvision
 from torch import Tensor, nn
 
 from fakescan.networks import Network
+from fakescan.networks.trees import Trees
 
 
 class Residuals(nn.Module):
@@ -92,17 +93,17 @@ class Statistics(nn.Module):
         count, kinds, height, width = steps.shape
         rows, columns = height // (self._BLOCK // 2), width // self._BLOCK
 
-        def indicate(values: Tensor, levels: int) -> Tensor:
+        def by_blocks(values: Tensor) -> Tensor:
             blocks = values.reshape(count, kinds, rows, -1, columns, self._BLOCK).transpose(3, 4)
-            every = torch.arange(levels, device=values.device, dtype=values.dtype)
-            return (blocks.reshape(count, -1, 1, self._BLOCK**2 // 2) == every[:, None]).to(
-                values.dtype
-            )
+            return blocks.reshape(-1, self._BLOCK**2 // 2)
 
-        # Triples' frequencies as one product of matrices: pairs' indicators by thirds'.
-        levels = 2 * self._REACH + 1
-        pairs = indicate(steps.roll(1, 3) * levels + steps, levels**2)
-        triples = (pairs @ indicate(steps.roll(-1, 3), levels).transpose(2, 3)).flatten(2)
+        pairs = by_blocks(steps.roll(1, 3) * (2 * self._REACH + 1) + steps)
+        count_triples = (
+            _count_by_index
+            if steps.device.type == "cpu" and not torch.onnx.is_in_onnx_export()
+            else _count_by_products
+        )
+        triples = count_triples(pairs, by_blocks(steps.roll(-1, 3)), 2 * self._REACH + 1)
         frequencies = triples @ self.symmetric / (self._BLOCK**2 // 2)
         return frequencies.reshape(count, kinds, rows, columns, -1).permute(0, 1, 4, 2, 3)
 
@@ -117,33 +118,88 @@ class Statistics(nn.Module):
         return (means + 0.1).log().reshape(count, -1, *means.shape[2:])
 
 
-class PhotoFeatures(nn.Module):
-    """What is learned and what is handcrafted, side by side: (N, 3, S, S) to (N, C, S/8, S/8).
+def _count_by_products(pairs: Tensor, thirds: Tensor, levels: int) -> Tensor:
+    # How often each of (B, P) pairs meets each third: indicators of one by those of the other,
+    # which every runtime can do.
+    def indicate(values: Tensor, count: int) -> Tensor:
+        every = torch.arange(count, device=values.device, dtype=values.dtype)
+        return (values[:, None] == every[:, None]).to(values.dtype)
 
-    Images are of values in [0, 255], for residuals are counted in their steps.
+    counts = indicate(pairs, levels**2) @ indicate(thirds, levels).transpose(1, 2)
+    return counts.flatten(1)
+
+
+def _count_by_index(pairs: Tensor, thirds: Tensor, levels: int) -> Tensor:
+    # The same on a processor, many times faster.
+    blocks = torch.arange(len(pairs), device=pairs.device, dtype=torch.int32)[:, None]
+    index = blocks * levels**3 + (pairs * levels + thirds).to(torch.int32)
+    counts = torch.bincount(index.flatten(), minlength=len(pairs) * levels**3)
+    return counts.reshape(len(pairs), -1).to(pairs.dtype)
+
+
+class PhotoFeatures(nn.Module):
+    """What is learned and what is handcrafted, side by side: (N, 3, S, S) to (N, C, S/16, S/16).
+
+    Statistics are taken at each of `SCALES`: coarser traces outlive what encoding does to the
+    finest. Images are of values in [0, 255], for residuals are counted in their steps.
     """
+
+    SCALES = (1, 2, 4)
 
     def __init__(self, learned: nn.Module, statistics: Statistics) -> None:
         super().__init__()
         self.learned = learned
-        self.statistics = statistics
+        self._statistics = statistics
 
     def forward(self, images: Tensor) -> Tensor:
-        """Both maps, the coarser one's blocks repeated."""
-        learned: Tensor = self.learned(images / 128 - 1)
+        """All maps in one size, the coarser ones' blocks repeated."""
+        learned = nn.functional.avg_pool2d(self.learned(images / 128 - 1), 2, ceil_mode=True)
+        size = learned.shape[2:]
         with torch.no_grad():
-            statistics = self.statistics(images)
-        statistics = nn.functional.interpolate(statistics, size=learned.shape[2:])
-        return torch.cat([learned, statistics], dim=1)
+            maps = [nn.functional.interpolate(one, size) for one in self._maps(images)]
+        return torch.cat([learned, *maps], dim=1)
+
+    def statistics(self, images: Tensor) -> Tensor:
+        """The statistics alone, averaged over the picture: (N, 3, S, S) to (N, F)."""
+        return torch.cat([one.mean(dim=(2, 3)) for one in self._maps(images)], dim=1)
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        return [self._statistics(nn.functional.avg_pool2d(images, scale)) for scale in self.SCALES]
 
 
-def build_photo(channels: int = 16, dropout: float = 0.2) -> Network:
-    """The network for photographs: short, fully convolutional, for windows of 96 px and more.
+class PhotoHead(nn.Module):
+    """A linear layer on the first features and boosted trees on the last: (N, C, h, w) to (N, 1).
+
+    The two err on different pictures. Trees are fitted by themselves, before the rest is trained:
+    in training mode only the linear layer speaks, else what both say is added up.
+    """
+
+    def __init__(self, width: int, statistics: int, trees: Trees, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(dropout), nn.Linear(width, 1))
+        self.trees = trees
+        self._width, self._statistics = width, statistics
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of maps: the linear layer reads `width` of them, the trees `statistics`."""
+        pooled = features.mean(dim=(2, 3))
+        logits: Tensor = self.linear(pooled[:, : self._width])
+        if self.training:
+            return logits
+        said: Tensor = self.trees(pooled[:, -self._statistics :])
+        return logits + said[:, None]
+
+
+def build_photo(
+    channels: int = 16, trees: int = 400, leaves: int = 15, dropout: float = 0.2
+) -> Network:
+    """The network for photographs: short, fully convolutional, for windows of 128 px and more.
 
     After SAFE (Li et al. 2025) and NPR (Tan et al. 2024), which cut a ResNet after its second
     stage: local traces need no deeper view. Input is RGB beside high-pass residuals; pixel
     unshuffling (Shi et al. 2016) instead of a strided stem loses none of their phase. Beside what
-    is learned the head sees handcrafted statistics, which need few pictures to be of use.
+    is learned the head sees handcrafted statistics, which need few pictures to be of use: the
+    linear layer the finest, `trees` of as many `leaves` those of all scales.
     """
     block = torchvision.models.resnet.BasicBlock
 
@@ -165,12 +221,11 @@ def build_photo(channels: int = 16, dropout: float = 0.2) -> Network:
         stage(2 * channels, 4 * channels, 2),
     )
     statistics = Statistics()
-    width = 4 * channels + statistics.channels
-    head = nn.Sequential(
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.BatchNorm1d(width),
-        nn.Dropout(dropout),
-        nn.Linear(width, 1),
+    features = PhotoFeatures(learned, statistics)
+    head = PhotoHead(
+        width=4 * channels + statistics.channels,
+        statistics=len(features.SCALES) * statistics.channels,
+        trees=Trees(trees, leaves),
+        dropout=dropout,
     )
-    return Network(PhotoFeatures(learned, statistics), head)
+    return Network(features, head)

@@ -1,8 +1,8 @@
 """Adversarial robustness: pictures changed by a few levels to be taken for the other class.
 
 The attacks know the network (white box), and only what is learned of it: the photo network's
-handcrafted statistics give no gradient, since they run without one, so that the way to the logit
-leads through the learned features and the head alone. An attack that went round that may do worse.
+handcrafted statistics and its trees give no gradient, so that the way to the logit leads through
+the learned features and the linear layer alone. An attack that went round that may do worse.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -137,6 +138,20 @@ class DegradedWindows:
         )
         windows = draw_windows(self._pixels[chosen], self.side, self._degradation, generator)
         return windows, self._labels[chosen]
+
+    def sweep(self, times: int, untouched: float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Every picture `times` over, for what is fitted at once: windows, labels and weights.
+
+        A share `untouched` of the windows is not degraded.
+        Drawn by weight, the pictures of small sources would come back so often that they are
+        learned by heart. Those that aren't to be drawn at all aren't here either.
+        """
+        degradation = replace(self._degradation, untouched=untouched)
+        generator = _generator(self._labels.device, self._seed, -1)
+        (drawn,) = self._weights.nonzero(as_tuple=True)
+        for chosen in torch.split(drawn.repeat(times), self._batch_size):
+            windows = draw_windows(self._pixels[chosen], self.side, degradation, generator)
+            yield windows, self._labels[chosen], self._weights[chosen]
 
 
 def _generator(device: torch.device, seed: int, step: int) -> torch.Generator:

@@ -22,10 +22,11 @@ from fakescan.training.jpeg import BLOCK, compress
 class DegradationOptions:
     """How often each step is taken, in [0, 1], and how strong it may be.
 
-    Scales below 1 shrink. Deviations are the largest standard deviations, in pixels and of values
-    in [0, 255]. Qualities are libjpeg's.
+    `untouched` windows pass no step at all. Scales below 1 shrink. Deviations are the largest
+    standard deviations, in pixels and of values in [0, 255]. Qualities are libjpeg's.
     """
 
+    untouched: float = 0.0
     resize: float = 0.5
     scales: tuple[float, float] = (0.5, 1.15)
     blur: float = 0.15
@@ -52,7 +53,7 @@ _LEAST_BLUR = 0.2
 def draw_windows(
     pictures: Tensor, window: int, options: DegradationOptions, generator: torch.Generator
 ) -> Tensor:
-    """Degraded windows (N, window, window, 3), float of whole numbers in [0, 255].
+    """Windows, degraded or not (N, window, window, 3), float of whole numbers in [0, 255].
 
     `pictures` is uint8 (N, S, S, 3). Each gives one window from a random place, mirrored half of
     the time; scales that its S pixels can't fill are not drawn.
@@ -69,6 +70,9 @@ def draw_windows(
     images = torch.roll(images, (shift, shift), dims=(2, 3))
     images = _sometimes(options.second_jpeg, _encode, images, options, generator)
     windows = _cut(images, window, BLOCK, generator)
+    untouched = _draw(len(windows), generator) < options.untouched
+    plain = _cut(pictures.permute(0, 3, 1, 2).float(), window, 0, generator)
+    windows = torch.where(untouched.view(-1, 1, 1, 1), plain, windows)
     mirrored = _draw(len(windows), generator) < 0.5
     windows = torch.where(mirrored.view(-1, 1, 1, 1), windows.flip(3), windows)
     return windows.permute(0, 2, 3, 1)

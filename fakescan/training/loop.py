@@ -124,15 +124,18 @@ class _Run:
     def start(self) -> None:
         """Make the folder, or take up the checkpoint in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.options.resume:
-            if self.checkpoint.exists():
-                raise FakescanError(
-                    f"{self.checkpoint} is there already: --resume goes on with it,"
-                    " --name begins another run"
-                )
-            return
         if not self.checkpoint.exists():
-            return
+            self.material.prepare(self.network)
+            self.average.network.load_state_dict(self.network.state_dict())
+        elif self.options.resume:
+            self._take_up()
+        else:
+            raise FakescanError(
+                f"{self.checkpoint} is there already: --resume goes on with it,"
+                " --name begins another run"
+            )
+
+    def _take_up(self) -> None:
         try:
             saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
             self.network.load_state_dict(saved["network"])
@@ -297,9 +300,10 @@ class _Run:
         held_out = dict(self.material.held_out)
         if validation is not None:
             held_out[Split.VALIDATION.value] = HeldOut(self._logits(validation), validation.labels)
+        calibrating = [one for one in held_out.values() if one.calibrates]
         calibration = fit_calibration(
-            np.concatenate([one.logits for one in held_out.values()]),
-            np.concatenate([one.labels for one in held_out.values()]),
+            np.concatenate([one.logits for one in calibrating]),
+            np.concatenate([one.labels for one in calibrating]),
         )
         thresholds = strictest_thresholds(
             [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from fakescan.training.batches import (
     DegradedWindows,
     ShuffledPictures,
 )
+from fakescan.training.boosting import fit_trees
 from fakescan.training.data import Dataset, Pictures, read_dataset, split_off
 from fakescan.training.degradation import DegradationOptions
 from fakescan.training.folds import FOLDS
@@ -28,6 +30,8 @@ from fakescan.weights import Domain, Gates
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from fakescan.networks import Network
 
 Triple = tuple[float, float, float]
 
@@ -40,17 +44,22 @@ _PIXELS_SAMPLED = 10_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldOut:
-    """Logits (N,) of pictures that a network has not seen, with labels (N,), 1 for AI."""
+    """Logits (N,) of pictures that a network has not seen, with labels (N,), 1 for AI.
+
+    Thresholds hold for all that was held out, probabilities for what `calibrates`.
+    """
 
     logits: npt.NDArray[np.float64]
     labels: npt.NDArray[np.uint8]
+    calibrates: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
     """Batches to train on, pictures to validate and to report on, and what the card says of them.
 
-    Without `validation` there is `held_out`: by its name, what to calibrate by instead.
+    Without `validation` there is `held_out`: by its name, what to calibrate by instead. `prepare`
+    fits what of a new network isn't trained step by step.
 
     `mean` and `std` are what pixels in [0, 1] are normalised by; `mirror` and `enlarge` are for
     the detector: see `Input`.
@@ -69,6 +78,7 @@ class Material:
     enlarge: int | None = None
     gates: Gates | None = None
     held_out: Mapping[str, HeldOut] = field(default_factory=dict)
+    prepare: Callable[[Network], None] = lambda network: None
 
 
 def read_material(path: Path, options: TrainingOptions, device: torch.device) -> Material:
@@ -133,11 +143,12 @@ def photo_material(
         training = photos.take(np.flatnonzero(photos.folds.training(options.fold)))
         validation = photos.take(held_back(photos, options.fold)).pictures
     window = options.size or PHOTO_WINDOW
+    batches = DegradedWindows(
+        training, window, options.batch_size, DegradationOptions(), options.seed, device
+    )
     return Material(
         name="photos",
-        batches=DegradedWindows(
-            training, window, options.batch_size, DegradationOptions(), options.seed, device
-        ),
+        batches=batches,
         validation=validation,
         test=None,
         mean=(0.0, 0.0, 0.0),
@@ -155,6 +166,7 @@ def photo_material(
         left_out={"held_back": len(photos.pictures) - len(training.pictures)},
         gates=PHOTO_GATES,
         held_out=held_out or {},
+        prepare=partial(fit_trees, batches=batches, seed=options.seed),
     )
 
 
