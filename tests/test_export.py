@@ -73,7 +73,7 @@ def test_a_graph_agrees_with_torch(
 @pytest.mark.parametrize(
     ("name", "options", "size"),
     [
-        ("photo", {"channels": 4}, 96),
+        ("photo", {"channels": 4}, 128),
         pytest.param("resnet18", {}, 32, marks=pytest.mark.slow),
         pytest.param("densenet121", {}, 32, marks=pytest.mark.slow),
         pytest.param("vgg16_bn", {}, 32, marks=pytest.mark.slow),

@@ -312,18 +312,19 @@ def make_detector(size: int, *, is_photo: bool) -> Detector:
     if is_photo:
         # What is not learned gives no gradient: an attack may move it either way.
         with torch.no_grad():
-            network.head[-1].weight[:, 32:] = 0
+            network.head.linear[-1].weight[:, 32:] = 0
     return Detector(network, replace(PHOTO_CARD.input, size=size)).eval()
 
 
 @pytest.mark.parametrize(
-    ("method", "size", "is_photo"), [(Method.FGSM, 48, True), (Method.PGD, 32, False)]
+    ("method", "size", "is_photo"), [(Method.FGSM, 128, True), (Method.PGD, 32, False)]
 )
 def test_attacks_raise_the_loss_and_stay_near(
     photos: Photos, method: Method, size: int, is_photo: bool
 ) -> None:
     detector = make_detector(size, is_photo=is_photo)
-    windows = np.ascontiguousarray(photos.pictures.pixels[2:6, :size, :size])
+    pixels = np.tile(photos.pictures.pixels[2:6], (1, 2, 2, 1))
+    windows = np.ascontiguousarray(pixels[:, :size, :size])
     labels = photos.pictures.labels[2:6]
     attacked = attack_windows(detector, windows, labels, method, 2)
     assert attacked.dtype == np.uint8
