@@ -30,7 +30,6 @@ from torch import nn
 from fakescan.model import build_network
 from fakescan.records import FakescanError
 from fakescan.training import processes as processes_module
-from fakescan.training.crossfit import CONDITIONS
 from fakescan.training.folds import FOLDS, fold_weights
 from fakescan.training.interruption import hold_interruptions
 from fakescan.training.loop import train_on
@@ -439,7 +438,7 @@ def test_networks_of_all_folds_and_a_time_limit(
 ) -> None:
     ended = end(
         start(
-            *("-m", "fakescan", "train", "--arch", "photo", "--channels", "8", "--size", "64"),
+            *("-m", "fakescan", "train", "--arch", "photo", "--channels", "8", "--size", "128"),
             *("--max-minutes", "0.06", "--batch-size", "8", "--device", "cpu"),
             *("--data", photo_folder),
         )
@@ -448,7 +447,7 @@ def test_networks_of_all_folds_and_a_time_limit(
     assert ended.stdout.count("Use it:") == 1
     weights = tmp_path / "runs/photo/photo.safetensors"
     card = load_card(weights)
-    assert set(card.metrics) == {f"out_of_fold_{name}" for name in CONDITIONS}
+    assert set(card.metrics) == {"out_of_fold_clean", "out_of_fold_jpeg-70"}
     assert card.training["processes"] == 2
     # A quarter of the time for each network, and far from all of its 20 epochs.
     seconds = torch.load(weights.with_name("checkpoint.pt"))["seconds"]

@@ -15,6 +15,7 @@ import numpy as np
 
 from fakescan.backends import BackendName
 from fakescan.gates import PHOTO_GATES
+from fakescan.records import FakescanError
 from fakescan.training.folds import FOLDS, fold_weights
 from fakescan.training.judges import load_judge, seat_by_fold
 from fakescan.training.loop import TrainingResult, train_on
@@ -22,13 +23,16 @@ from fakescan.training.material import HeldOut, held_back, photo_material
 from fakescan.training.options import TrainingOptions
 from fakescan.training.photos import Photos
 from fakescan.training.processes import ALONE, Processes
-from fakescan.training.recompression import DEGRADATIONS
+from fakescan.training.recompression import CLEAN, DEGRADATIONS
 
-CONDITIONS = ("clean", "jpeg-70", "half-jpeg-75", "screenshot", "blur")
-"""In each of these that leaves room for a window the thresholds keep their promise."""
+CONDITIONS = (CLEAN, "jpeg-70", "half-jpeg-75", "screenshot", "blur")
+"""In each of these that leaves enough to judge the thresholds keep their promise."""
 
-_CALIBRATING = ("clean", "jpeg-70", "half-jpeg-75")
+_CALIBRATING = (CLEAN, "jpeg-70", "half-jpeg-75")
 """Scores are probabilities here. Blur and screenshots lower them: AI is missed, nobody accused."""
+
+_FEWEST = 30
+"""Pictures of each class: fewer can't show the loosest false-positive rate of the table, 10 %."""
 
 
 def train_photo(
@@ -65,6 +69,7 @@ def judge_out_of_fold(photos: Photos, networks: list[Path], device: str) -> Mapp
     """By condition, logits of the pictures that folds hold back, by the networks of those folds.
 
     What the gates refuse a scan wouldn't judge either: it is left out, in each condition anew.
+    Raises FakescanError where they leave no class of what is clean.
     """
     judges = [load_judge(path, backend=BackendName.TORCH, device=device) for path in networks]
     panel = seat_by_fold(tuple(judges), photos.folds)
@@ -77,7 +82,11 @@ def judge_out_of_fold(photos: Photos, networks: list[Path], device: str) -> Mapp
         if judged is not None:
             logits, refusals = judged
             passed = np.array([reason is None for reason in refusals])
-            found[f"out_of_fold_{name}"] = HeldOut(
-                logits[passed], labels[passed], name in _CALIBRATING
-            )
+            left = int(np.bincount(labels[passed], minlength=2).min())
+            if name == CLEAN and not left:
+                raise FakescanError("the gates refuse all held-back pictures of a class")
+            if name == CLEAN or left >= _FEWEST:
+                found[f"out_of_fold_{name}"] = HeldOut(
+                    logits[passed], labels[passed], name in _CALIBRATING
+                )
     return found
