@@ -13,10 +13,13 @@ import torch
 from PIL import Image
 
 from fakescan.gates import PHOTO_GATES
+from fakescan.networks import Network
 from fakescan.networks.photo import Statistics, _count_by_index, _count_by_products, build_photo
 from fakescan.records import FakescanError, Reason
 from fakescan.training import crossfit, train
+from fakescan.training import material as material_module
 from fakescan.training.batches import DegradedWindows
+from fakescan.training.calibrate import LEAST
 from fakescan.training.crossfit import CONDITIONS, judge_out_of_fold
 from fakescan.training.degradation import DegradationOptions
 from fakescan.training.evaluate import area_under_curve
@@ -25,7 +28,7 @@ from fakescan.training.loop import train_on
 from fakescan.training.material import HeldOut, held_back, photo_material
 from fakescan.training.options import TrainingOptions
 from fakescan.training.photos import Kind, Photos, describe_route, read_photos, weigh
-from fakescan.weights import Architecture, read_card
+from fakescan.weights import Architecture, load_tensors, read_card
 
 SIDE = 160
 
@@ -104,6 +107,16 @@ def test_a_sweep_shows_every_picture_alike_often_with_its_weight(photos: Photos)
     assert labels.tolist() == 2 * photos.pictures.labels[drawn].tolist()
     assert weights.tolist() == 2 * expected[drawn].tolist()
     assert not torch.equal(windows[: len(drawn)], windows[len(drawn) :])
+
+
+@pytest.mark.parametrize("untouched", [0.0, 1.0])
+def test_a_sweep_leaves_the_asked_share_untouched(photos: Photos, untouched: float) -> None:
+    pictures = replace(photos.pictures, pixels=np.full_like(photos.pictures.pixels, 90))
+    even = replace(photos, pictures=pictures)
+    batches = DegradedWindows(even, 128, 96, DegradationOptions(noise=1), 0, torch.device("cpu"))
+    windows = torch.cat([windows for windows, _, _ in batches.sweep(1, untouched)])
+    unchanged = (windows == 90).all(dim=(1, 2, 3))
+    assert unchanged.all() if untouched else not unchanged.all()
 
 
 def test_components_join_what_shares_a_generator_or_a_collection() -> None:
@@ -293,19 +306,22 @@ def test_conditions_that_do_not_calibrate_bind_the_thresholds_all_the_same(
     assert set(both.metrics) == {"clear", "dim"}
 
 
-@pytest.mark.parametrize("refused", [(), ("blur",), ("clean",)])
-def test_a_condition_that_the_gates_leave_nothing_of_binds_nothing(
-    photos: Photos, monkeypatch: pytest.MonkeyPatch, refused: tuple[str, ...]
+@pytest.mark.parametrize(
+    ("refused", "left"), [((), 0), (("blur",), LEAST), (("blur",), LEAST - 1), (("clean",), 0)]
+)
+def test_a_condition_that_the_gates_leave_too_little_of_binds_nothing(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch, refused: tuple[str, ...], left: int
 ) -> None:
     labels = photos.pictures.labels
 
     class Panel:
-        """Judges by brightness; its gates refuse every AI picture in a condition of `refused`."""
+        """Judges by brightness; where `refused`, its gates pass `left` of the AI pictures."""
 
         def judge(
             self, pixels: np.ndarray, indices: np.ndarray, _: object, __: object, name: str
         ) -> tuple[np.ndarray, tuple[Reason | None, ...]]:
-            away = (labels[indices] == 1) & (name in refused)
+            is_ai = labels[indices] == 1
+            away = is_ai & (is_ai.cumsum() > left) & (name in refused)
             reasons = tuple(Reason.TOO_DEGRADED if one else None for one in away)
             return pixels[indices].mean(axis=(1, 2, 3)), reasons
 
@@ -316,7 +332,41 @@ def test_a_condition_that_the_gates_leave_nothing_of_binds_nothing(
             judge_out_of_fold(photos, [], "cpu")
         return
     found = judge_out_of_fold(photos, [], "cpu")
-    assert set(found) == {f"out_of_fold_{name}" for name in CONDITIONS if name not in refused}
+    missing = set(refused) if left < LEAST else set()
+    assert set(found) == {f"out_of_fold_{name}" for name in set(CONDITIONS) - missing}
+    calibrating = {name for name, one in found.items() if one.calibrates}
+    assert calibrating == {f"out_of_fold_{name}" for name in ("clean", "jpeg-70", "half-jpeg-75")}
+
+
+def test_what_is_prepared_is_shipped_and_prepared_once(photos: Photos, tmp_path: Path) -> None:
+    options = replace(make_options(None, tmp_path), name="one", max_minutes=0.001)
+    logits = np.random.default_rng(0).normal(size=60)
+    held_out = {"one": HeldOut(logits, np.repeat(np.uint8([0, 1]), 30))}
+    asked = []
+
+    def prepare(network: Network) -> None:
+        asked.append(network)
+        network.head.trees.value.fill_(0.25)
+
+    material = photo_material(photos, options, torch.device("cpu"), held_out)
+    for resume in (False, True):
+        result = train_on(replace(material, prepare=prepare), replace(options, resume=resume))
+        assert (load_tensors(result.weights)["head.trees.value"] == 0.25).all()
+    assert len(asked) == 1
+
+
+def test_a_photo_network_is_prepared_by_fitting_its_trees(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = []
+    monkeypatch.setattr(
+        material_module, "fit_trees", lambda *given, **named: fitted.append((given, named))
+    )
+    options = make_options(None, tmp_path)
+    material = photo_material(photos, options, torch.device("cpu"), {})
+    network = build_photo(channels=8)
+    material.prepare(network)
+    assert fitted == [((network,), {"batches": material.batches, "seed": options.seed})]
 
 
 def test_confounders_are_held_back_from_calibration(folder: Path, tmp_path: Path) -> None:

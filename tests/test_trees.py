@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fakescan.networks.photo import PhotoFeatures, PhotoHead, build_photo
+from fakescan.networks.photo import PhotoFeatures, PhotoHead, Statistics, build_photo
 from fakescan.networks.trees import Trees
 from fakescan.records import FakescanError
 from fakescan.training.boosting import boost, fit_trees
@@ -69,12 +69,12 @@ def striped(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class StripedWindows:
-    """Sweeps of such windows; a third that are labelled wrongly hardly weigh."""
+    """Sweeps of such windows; two thirds are labelled wrongly, and hardly weigh."""
 
     def sweep(self, times: int, untouched: float) -> Iterator[tuple[torch.Tensor, ...]]:
         for index in range(24 * times):
             crops, labels = striped(6, index)
-            wrong = torch.arange(6) < 2
+            wrong = torch.arange(6) < 4
             yield crops, torch.where(wrong, 1 - labels, labels), torch.where(wrong, 1e-6, 1.0)
 
 
@@ -99,6 +99,18 @@ def test_a_network_is_given_trees_of_its_own_statistics() -> None:
         torch.testing.assert_close(both, head.linear(seen.mean(dim=(2, 3)))[:, 0] + said)
         head.training = True
         torch.testing.assert_close(network(images), both - said)
+
+
+def test_statistics_are_of_three_scales() -> None:
+    images = striped(2, 0)[0].permute(0, 3, 1, 2)
+    features = build_photo(channels=8).features
+    assert isinstance(features, PhotoFeatures)
+    found = features.statistics(images)
+    for index, scale in enumerate((1, 2, 4)):
+        shrunk = torch.nn.functional.avg_pool2d(images, scale)
+        wanted = Statistics()(shrunk).mean(dim=(2, 3))
+        torch.testing.assert_close(found[:, index * 426 : (index + 1) * 426], wanted)
+    assert found.shape == (2, 3 * 426)
 
 
 def test_without_the_library_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from fakescan.backends import BackendName
 from fakescan.gates import PHOTO_GATES
 from fakescan.records import FakescanError
+from fakescan.training.calibrate import LEAST
 from fakescan.training.folds import FOLDS, fold_weights
 from fakescan.training.judges import load_judge, seat_by_fold
 from fakescan.training.loop import TrainingResult, train_on
@@ -30,9 +31,6 @@ CONDITIONS = (CLEAN, "jpeg-70", "half-jpeg-75", "screenshot", "blur")
 
 _CALIBRATING = (CLEAN, "jpeg-70", "half-jpeg-75")
 """Scores are probabilities here. Blur and screenshots lower them: AI is missed, nobody accused."""
-
-_FEWEST = 30
-"""Pictures of each class: fewer can't show the loosest false-positive rate of the table, 10 %."""
 
 
 def train_photo(
@@ -85,7 +83,7 @@ def judge_out_of_fold(photos: Photos, networks: list[Path], device: str) -> Mapp
             left = int(np.bincount(labels[passed], minlength=2).min())
             if name == CLEAN and not left:
                 raise FakescanError("the gates refuse all held-back pictures of a class")
-            if name == CLEAN or left >= _FEWEST:
+            if name == CLEAN or left >= LEAST:
                 found[f"out_of_fold_{name}"] = HeldOut(
                     logits[passed], labels[passed], name in _CALIBRATING
                 )
