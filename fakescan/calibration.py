@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    CallArray = npt.NDArray[np.int8]
     FloatArray = npt.NDArray[np.float64]
     LabelArray = npt.NDArray[np.uint8]
 
@@ -80,6 +81,15 @@ def scores_of(logits: FloatArray, calibration: Calibration) -> FloatArray:
     import numpy as np
 
     return np.array([probability(float(logit), calibration) for logit in logits])
+
+
+def calls_of(scores: FloatArray, thresholds: tuple[float, float]) -> CallArray:
+    """1 for `ai`, -1 for `real`, 0 for neither, of scores (N,) at thresholds (real, ai)."""
+    import numpy as np
+
+    threshold_real, threshold_ai = thresholds
+    called: CallArray = (scores >= threshold_ai).astype(np.int8)
+    return called - (scores <= threshold_real)
 
 
 def fit_thresholds(scores: FloatArray, labels: LabelArray) -> Thresholds | None:

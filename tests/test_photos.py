@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import save_tiny_model
 from PIL import Image
 
 from fakescan.gates import PHOTO_GATES
@@ -20,12 +21,19 @@ from fakescan.training import crossfit, train
 from fakescan.training import material as material_module
 from fakescan.training.batches import DegradedWindows
 from fakescan.training.calibrate import LEAST
-from fakescan.training.crossfit import CONDITIONS, judge_out_of_fold
+from fakescan.training.crossfit import (
+    CONDITIONS,
+    calibrate_by_others,
+    judge_out_of_fold,
+    pool_folds,
+    train_photo,
+)
 from fakescan.training.degradation import DegradationOptions
 from fakescan.training.evaluate import area_under_curve
 from fakescan.training.folds import FOLDS, assign_folds, find_components, fold_weights
+from fakescan.training.held_out import HeldOut, calibrate_by, pool
 from fakescan.training.loop import train_on
-from fakescan.training.material import HeldOut, held_back, photo_material
+from fakescan.training.material import held_back, photo_material
 from fakescan.training.options import TrainingOptions
 from fakescan.training.photos import Kind, Photos, describe_route, read_photos, weigh
 from fakescan.weights import Architecture, load_tensors, read_card
@@ -273,6 +281,9 @@ def test_photo_is_calibrated_by_networks_that_have_not_seen_what_they_judge(
     assert card.gates == PHOTO_GATES
     folds = [read_card(fold_weights(tmp_path / "photo", k).with_suffix(".json")) for k in range(3)]
     assert all(fold.training["left_out"]["held_back"] for fold in folds)
+    assert all("out_of_fold_clean" in fold.metrics for fold in folds)
+    # Each by the two others, so that no two are alike, and none is as that of all.
+    assert len({one.calibration for one in (card, *folds)}) == FOLDS + 1
 
     made = [fold_weights(tmp_path / "photo", fold).stat().st_mtime_ns for fold in range(FOLDS)]
     train(replace(options, resume=True))
@@ -306,7 +317,8 @@ def test_conditions_that_do_not_calibrate_bind_the_thresholds_all_the_same(
 
 
 @pytest.mark.parametrize(
-    ("refused", "left"), [((), 0), (("blur",), LEAST), (("blur",), LEAST - 1), (("clean",), 0)]
+    ("refused", "left"),
+    [((), 0), (("blur",), LEAST // FOLDS), (("blur",), LEAST // FOLDS - 1), (("clean",), 0)],
 )
 def test_a_condition_that_the_gates_leave_too_little_of_binds_nothing(
     photos: Photos, monkeypatch: pytest.MonkeyPatch, refused: tuple[str, ...], left: int
@@ -326,15 +338,73 @@ def test_a_condition_that_the_gates_leave_too_little_of_binds_nothing(
 
     monkeypatch.setattr(crossfit, "load_judge", lambda path, **_: path)
     monkeypatch.setattr(crossfit, "seat_by_fold", lambda judges, folds: Panel())
-    if "clean" in refused:
-        with pytest.raises(FakescanError, match="refuse all"):
-            judge_out_of_fold(photos, [], "cpu")
-        return
-    found = judge_out_of_fold(photos, [], "cpu")
-    missing = set(refused) if left < LEAST else set()
+    judged = judge_out_of_fold(photos, [], "cpu")
+    sizes = [len(held_out["out_of_fold_jpeg-70"].labels) for held_out in judged]
+    assert sizes == [len(held_back(photos, fold)) for fold in range(FOLDS)]
+    found = pool_folds(judged)
+    missing = set(refused) if FOLDS * left < LEAST else set()
     assert set(found) == {f"out_of_fold_{name}" for name in set(CONDITIONS) - missing}
     calibrating = {name for name, one in found.items() if one.calibrates}
-    assert calibrating == {f"out_of_fold_{name}" for name in ("clean", "jpeg-70", "half-jpeg-75")}
+    usual = {f"out_of_fold_{name}" for name in ("clean", "jpeg-70", "half-jpeg-75")}
+    assert calibrating == usual - {f"out_of_fold_{name}" for name in refused}
+
+
+def make_judged(count: int) -> list[dict[str, HeldOut]]:
+    """Three folds, clean and blurred, `count` of each class; each fold's logits lie elsewhere."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.uint8([0, 1]), count)
+    return [
+        {
+            f"out_of_fold_{name}": HeldOut(
+                generator.normal(2.0 * labels - 1 + fold - less, 1.0), labels, name == "clean"
+            )
+            for name, less in (("clean", 0), ("blur", 2))
+        }
+        for fold in range(FOLDS)
+    ]
+
+
+def test_a_fold_is_calibrated_by_the_others_and_measured_by_its_own(tmp_path: Path) -> None:
+    weights = save_tiny_model(tmp_path)
+    before = read_card(weights.with_suffix(".json"))
+    judged = make_judged(200)
+    calibrate_by_others(weights, judged, 1)
+    card = read_card(weights.with_suffix(".json"))
+    others = {name: pool([judged[0][name], judged[2][name]]) for name in judged[0]}
+    assert (card.calibration, card.thresholds) == calibrate_by(others)
+    assert card.thresholds is not None
+    assert card.thresholds.ai[0].n == 400
+    assert set(card.metrics) == set(judged[1])
+    own = judged[1]["out_of_fold_clean"]
+    assert card.metrics["out_of_fold_clean"]["n"] == 400
+    assert card.metrics["out_of_fold_clean"]["auc"] == area_under_curve(own.logits, own.labels)
+    assert replace(card, calibration=None, thresholds=None, metrics={}) == replace(
+        before, calibration=None, thresholds=None, metrics={}
+    )
+
+
+def test_a_fold_without_others_of_both_classes_calls_nothing(tmp_path: Path) -> None:
+    weights = save_tiny_model(tmp_path)
+    judged = make_judged(40)
+    for fold in (0, 2):
+        judged[fold] = {
+            name: replace(one, logits=one.logits[:40], labels=one.labels[:40])
+            for name, one in judged[fold].items()
+        }
+    calibrate_by_others(weights, judged, 1)
+    card = read_card(weights.with_suffix(".json"))
+    assert card.calibration is card.thresholds is None
+    assert card.metrics == {}
+
+
+def test_training_ends_where_the_gates_leave_no_class(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = {name: replace(one, labels=0 * one.labels) for name, one in make_judged(40)[0].items()}
+    monkeypatch.setattr(crossfit, "train_on", lambda *_: None)
+    monkeypatch.setattr(crossfit, "judge_out_of_fold", lambda *_: (real,) * FOLDS)
+    with pytest.raises(FakescanError, match="refuse all"):
+        train_photo(photos, make_options(None, tmp_path))
 
 
 def test_what_is_prepared_is_shipped_and_prepared_once(photos: Photos, tmp_path: Path) -> None:

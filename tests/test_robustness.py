@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from conftest import CARD, run
 from PIL import Image
 
+from fakescan.calibration import calls_of
 from fakescan.cli.robustness_tables import print_robustness
 from fakescan.model import Detector
 from fakescan.networks.cnn import build_cnn
@@ -40,7 +42,18 @@ from fakescan.training.resampling import (
 )
 from fakescan.training.robustness import RobustnessReport, attack_photos, evaluate_photos
 from fakescan.training.robustness_picture import draw_robustness
-from fakescan.weights import Architecture, Calibration, Domain, Gates, Input, save_model
+from fakescan.weights import (
+    Architecture,
+    Calibration,
+    Domain,
+    Gates,
+    Input,
+    Threshold,
+    Thresholds,
+    read_card,
+    save_card,
+    save_model,
+)
 
 SIDE, WINDOW = 96, 48
 GATES = Gates(0.0, 0.0, 1e9, 1.0, 1.0)  # that refuse nothing
@@ -101,7 +114,7 @@ def photos() -> Photos:
 
 @pytest.fixture(scope="module")
 def report(photos: Photos) -> RobustnessReport:
-    panel = seat_one(Judge(brightness, WINDOW), len(PICTURES))
+    panel = seat_one(Judge(brightness, PHOTO_CARD), len(PICTURES))
     card = replace(PHOTO_CARD, gates=GATES)
     return evaluate_photos(photos, panel, card, data="made", resamples=200)
 
@@ -255,8 +268,9 @@ def test_the_gate_takes_pictures_out_of_the_area_and_out_of_what_is_called() -> 
     kinds = np.array(["ai", "ai", "real", "real", "confounder"])
     logits = np.array([3.0, -1.0, 0.0, 4.0, 5.0])
     refusals = (None, Reason.TOO_DEGRADED, None, Reason.OUTSIDE_DOMAIN, Reason.OUTSIDE_DOMAIN)
-    outcome = Outcome(logits, 1 / (1 + np.exp(-logits)), refusals)
-    tables = Tables(kinds, np.ones((3, 5)), (0.3, 0.9), has_gate=True)
+    scores = 1 / (1 + np.exp(-logits))
+    outcome = Outcome(logits, scores, calls_of(scores, (0.3, 0.9)), refusals)
+    tables = Tables(kinds, np.ones((3, 5)), has_gate=True)
     found = tables.tabulate("clean", outcome, np.ones(5, dtype=np.bool_))
     off, on = found.ungated, found.gated
     assert on is not None
@@ -281,7 +295,7 @@ def test_the_gate_takes_pictures_out_of_the_area_and_out_of_what_is_called() -> 
 
 def test_each_fold_is_judged_by_its_own_model(photos: Photos) -> None:
     judges = tuple(
-        Judge(lambda crops, fold=fold: np.full(len(crops), fold, np.float32), WINDOW)
+        Judge(lambda crops, fold=fold: np.full(len(crops), fold, np.float32), PHOTO_CARD)
         for fold in range(FOLDS)
     )
     panel = seat_by_fold(judges, photos.folds)
@@ -295,15 +309,50 @@ def test_each_fold_is_judged_by_its_own_model(photos: Photos) -> None:
     assert report.conditions[0].gated is None
 
 
+def test_each_judge_scores_and_calls_by_its_own_card(photos: Photos) -> None:
+    cards = [
+        replace(
+            PHOTO_CARD,
+            name=f"fold-{fold}",
+            calibration=Calibration(1.0, float(fold), 100),
+            thresholds=Thresholds((Threshold(0.01, 0.9, 300),), Threshold(0.05, real, 100)),
+        )
+        for fold, real in enumerate((0.1, 0.2, 0.3))
+    ]
+    panel = seat_by_fold(tuple(Judge(brightness, card) for card in cards), photos.folds)
+    order, logits = np.array([8, 0, 4]), np.full(3, -1.0)
+    scores = panel.scores(logits, order)  # of judges 2, 0 and 1
+    assert scores.tolist() == pytest.approx([0.7311, 0.2689, 0.5], abs=1e-4)
+    found = panel.calls(np.array([0.29, 0.15, 0.15]), order, 0.01)
+    assert found is not None
+    assert found.tolist() == [-1, 0, -1]
+    found = panel.calls(np.array([0.95, 0.95, 0.85]), order, 0.01)
+    assert found is not None
+    assert found.tolist() == [1, 1, 0]
+    report = evaluate_photos(photos, panel, cards[0], resamples=20)
+    assert [(one.judge, one.ai, one.real) for one in report.thresholds] == [
+        ("fold-0", 0.9, 0.1),
+        ("fold-1", 0.9, 0.2),
+        ("fold-2", 0.9, 0.3),
+    ]
+    mute = replace(panel, judges=(*panel.judges[:2], replace_card(panel.judges[2])))
+    assert mute.calls(scores, order, 0.01) is None
+    assert evaluate_photos(photos, mute, cards[0], resamples=20).thresholds == ()
+
+
+def replace_card(judge: Judge) -> Judge:
+    return replace(judge, card=replace(judge.card, calibration=None, thresholds=None))
+
+
 def test_what_leaves_no_window_is_said(photos: Photos) -> None:
     card = replace(PHOTO_CARD, input=replace(PHOTO_CARD.input, size=64))
-    panel = seat_one(Judge(brightness, 64), len(PICTURES))
+    panel = seat_one(Judge(brightness, card), len(PICTURES))
     report = evaluate_photos(photos, panel, card, resamples=20)
     assert report.too_small == ("half-jpeg-75",)
     assert "half-jpeg-75" not in report.sources[0].conditions
     card = replace(PHOTO_CARD, input=replace(PHOTO_CARD.input, size=128))
     with pytest.raises(FakescanError, match="window of 128 px"):
-        evaluate_photos(photos, seat_one(Judge(brightness, 128), len(PICTURES)), card)
+        evaluate_photos(photos, seat_one(Judge(brightness, card), len(PICTURES)), card)
 
 
 def make_detector(size: int, *, is_photo: bool) -> Detector:
@@ -339,8 +388,8 @@ def test_attacks_raise_the_loss_and_stay_near(
 def test_attacks_are_told_beside_what_was_before(photos: Photos) -> None:
     card = replace(PHOTO_CARD, input=replace(PHOTO_CARD.input, size=32))
     detector = make_detector(32, is_photo=False)
-    panel = seat_one(Judge(brightness, 32), len(PICTURES))
-    rows = attack_photos(photos, panel, [detector], card, 4)
+    panel = seat_one(Judge(brightness, card), len(PICTURES))
+    rows = attack_photos(photos, panel, [detector], 4)
     assert [(row.method, row.epsilon) for row in rows] == [
         (None, 0),
         *((method, epsilon) for method in Method for epsilon in (1, 2, 4)),
@@ -350,7 +399,7 @@ def test_attacks_are_told_beside_what_was_before(photos: Photos) -> None:
     windows = photos.pictures.pixels[:4, :32, :32]
     with pytest.raises(ValueError, match="both classes"):
         measure_attacks(
-            [detector], np.zeros(4, int), windows, np.ones(4, np.uint8), Calibration(1, 0, 9), 0.9
+            [detector], np.zeros(4, int), windows, np.ones(4, np.uint8), lambda logits: None
         )
 
 
@@ -375,6 +424,7 @@ def crossfit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's weights, with those of its folds beside them."""
     folder = tmp_path_factory.mktemp("run")
     card = replace(CARD, domain=Domain(32, None, "pictures of tests"), gates=GATES)
+    card = replace(card, metrics={"out_of_fold_clean": {}})
     for fold in range(FOLDS):
         torch.manual_seed(fold)
         tensors = build_cnn(4, 1, (8,)).state_dict()
@@ -388,6 +438,7 @@ def test_photos_on_the_command_line(folder: Path, crossfit: Path) -> None:
     assert told.code == 0, told.stderr
     document = json.loads(told.stdout)
     assert document["out_of_fold"] is True
+    assert [one["judge"] for one in document["thresholds"]] == ["fold-0", "fold-1", "fold-2"]
     assert document["n"] == {"ai": 6, "real": 6, "confounder": 0}
     assert document["conditions"][0]["gated"]["auc"].keys() == {"value", "low", "high"}
     assert document["conditions"][0]["ungated"]["confounders_called_ai"] is None
@@ -429,6 +480,14 @@ def test_what_out_of_fold_needs_is_said(folder: Path, crossfit: Path, tmp_path: 
     assert missing.code == 2
     assert "fold-0.safetensors is missing" in missing.stderr
     assert len(missing.stderr.splitlines()) == 1
+    unfinished = tmp_path / "unfinished" / crossfit.parent.name
+    shutil.copytree(crossfit.parent, unfinished)
+    fold = unfinished / "fold-1" / "fold-1.safetensors"
+    save_card(fold, replace(read_card(fold.with_suffix(".json")), metrics={"validation": {}}))
+    own = run("evaluate", "--model", unfinished / weights.name, "--data", folder, "--out-of-fold")
+    assert own.code == 2
+    assert "calibrated by their own pictures" in own.stderr
+    assert len(own.stderr.splitlines()) == 1
     plain = run("evaluate", "--model", weights, "--data", tmp_path, "--attack", "4")
     assert plain.code == 2
     assert "no index.csv" in plain.stderr

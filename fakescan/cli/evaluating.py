@@ -237,13 +237,14 @@ def _evaluate_photos(
 
     card = card_of(model)
     rate = DEFAULT_MAX_FALSE_POSITIVE_RATE if max_fpr is None else max_fpr
-    # A rate that the card can't promise is told before anything is read.
-    pick_thresholds(card, rate)
     networks = find_fold_networks(model) if out_of_fold and isinstance(model, Path) else [model]
     judges = tuple(
         load_judge(network, backend=backend, device=device, precision=precision)
         for network in networks
     )
+    # A rate that a card can't promise is told before anything is read.
+    for judge in judges:
+        pick_thresholds(judge.card, rate)
     photos = read_photos(path)
     if out_of_fold:
         panel = seat_by_fold(judges, photos.folds)
@@ -253,7 +254,7 @@ def _evaluate_photos(
     if attack is None:
         return report
     detectors = load_detectors(panel, device)
-    attacks = attack_photos(photos, panel, detectors, card, attack, max_false_positive_rate=rate)
+    attacks = attack_photos(photos, panel, detectors, attack, max_false_positive_rate=rate)
     return replace(report, attacks=attacks)
 
 

@@ -26,7 +26,7 @@ def print_robustness(report: RobustnessReport) -> None:
     for line in _remarks(report):
         console.print(line, highlight=False, markup=False)
     console.print(_ranking_table(report))
-    if report.threshold_ai is not None:
+    if report.thresholds:
         console.print(_calls_table(report))
     if any(condition.abstentions for condition in report.conditions):
         console.print(_abstentions_table(report))
@@ -77,7 +77,7 @@ def _ranking_table(report: RobustnessReport) -> Table:
 def _calls_table(report: RobustnessReport) -> Table:
     return _figures_table(
         report,
-        "at the model's thresholds",
+        "at the thresholds",
         {
             "balanced accuracy": lambda figures: _show_estimate(figures.balanced_accuracy),
             "real called ai": lambda figures: _show_estimate(figures.real_called_ai),
@@ -106,13 +106,15 @@ def _remarks(report: RobustnessReport) -> list[str]:
         lines.append(f"{report.left_out:,} left out: every fold's network has seen their source.")
     if report.too_small:
         lines.append(f"Too small for a window after: {', '.join(report.too_small)}.")
-    if report.threshold_ai is None:
+    if not report.thresholds:
         lines.append("The model has no thresholds, so nothing is called.")
-    else:
+    for one in report.thresholds:
         lines.append(
-            f"ai from {report.threshold_ai:g}, real up to {report.threshold_real:g}"
+            f"{one.judge}: ai from {one.ai:g}, real up to {one.real:g}"
             f" (false-positive rate {report.max_false_positive_rate:g})."
         )
+    if report.out_of_fold and report.thresholds:
+        lines.append("Each fold's thresholds and calibration come from the other folds' pictures.")
     for baseline in report.baselines:
         name = baseline.name.replace("_", " ")
         lines.append(

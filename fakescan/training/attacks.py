@@ -17,17 +17,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the name everybody knows)
 from torch import Tensor
 
-from fakescan.calibration import scores_of
 from fakescan.model import Detector
 from fakescan.training.data import AI, REAL
 from fakescan.training.evaluate import area_under_curve
-from fakescan.weights import Calibration
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fakescan.records import UInt8Array
 
+    CallArray = npt.NDArray[np.int8]
     FloatArray = npt.NDArray[np.float64]
     LabelArray = npt.NDArray[np.uint8]
     SeatArray = npt.NDArray[np.int64]
@@ -51,7 +50,7 @@ class Method(StrEnum):
 class AttackFigures:
     """What is left under one attack, AI attacked towards real and real towards AI.
 
-    `recall` and `false_positive_rate` are at the card's threshold for `ai`, None without one. The
+    `recall` and `false_positive_rate` are at the judges' thresholds for `ai`, None without. The
     first row, of no method and no epsilon, is of the same windows as they were.
     """
 
@@ -93,13 +92,13 @@ def measure_attacks(
     seats: SeatArray,
     windows: UInt8Array,
     labels: LabelArray,
-    calibration: Calibration | None,
-    threshold_ai: float | None,
+    call: Callable[[FloatArray], CallArray | None],
     seed: int = 0,
 ) -> tuple[AttackFigures, ...]:
     """Attack windows (N, S, S, 3) through the detectors in whose `seats` (N,) they are.
 
-    Raises ValueError where a class is missing.
+    `call` says of logits (N,) what `calibration.calls_of` says of scores. Raises ValueError where
+    a class is missing.
     """
     if set(labels.tolist()) != {AI, REAL}:
         raise ValueError("attacks need both classes")
@@ -112,9 +111,8 @@ def measure_attacks(
             if method is not None:
                 shown = attack_windows(detectors[seat], shown, labels[own], method, epsilon, seed)
             logits[own] = _logits(detectors[seat], shown)
-        called = None
-        if calibration is not None and threshold_ai is not None:
-            called = scores_of(logits, calibration) >= threshold_ai
+        calls = call(logits)
+        called = None if calls is None else calls == 1
         return AttackFigures(
             method=method,
             epsilon=epsilon,

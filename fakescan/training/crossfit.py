@@ -2,13 +2,14 @@
 
 The network that ships has seen every source, so nothing is left to tell how well it does on new
 ones. Those of the folds, made by the same recipe, have not seen what their fold holds back: their
-scores there calibrate it (cross-fitting, as in Platt 1999, section 2.1).
+scores there calibrate it (cross-fitting, as in Platt 1999, section 2.1). Each fold's own network
+is calibrated by the other folds, so that its pictures measure it and have chosen nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,17 @@ from fakescan.backends import BackendName
 from fakescan.gates import PHOTO_GATES
 from fakescan.records import FakescanError
 from fakescan.training.calibrate import LEAST
-from fakescan.training.folds import FOLDS, fold_weights
+from fakescan.training.evaluate import Metrics
+from fakescan.training.folds import FOLDS, fold_weights, out_of_fold
+from fakescan.training.held_out import HeldOut, calibrate_by, measure_held_out, pool
 from fakescan.training.judges import load_judge, seat_by_fold
 from fakescan.training.loop import TrainingResult, train_on
-from fakescan.training.material import HeldOut, held_back, photo_material
+from fakescan.training.material import held_back, photo_material
 from fakescan.training.options import TrainingOptions
 from fakescan.training.photos import Photos
 from fakescan.training.processes import ALONE, Processes
 from fakescan.training.recompression import CLEAN, DEGRADATIONS
+from fakescan.weights import read_card, save_card
 
 CONDITIONS = (CLEAN, "jpeg-70", "half-jpeg-75", "screenshot", "blur")
 """In each of these that leaves enough to judge the thresholds keep their promise."""
@@ -58,33 +62,76 @@ def train_photo(
         networks.append(weights)
     held_out: Mapping[str, HeldOut] = {}
     if processes.is_first:
-        held_out = judge_out_of_fold(photos, networks, options.device)
+        judged = judge_out_of_fold(photos, networks, options.device)
+        held_out = pool_folds(judged)
+        if out_of_fold(CLEAN) not in held_out:
+            raise FakescanError("the gates refuse all held-back pictures of a class")
+        for fold, weights in enumerate(networks):
+            calibrate_by_others(weights, judged, fold)
     processes.wait_for_first()
     return train_on(photo_material(photos, options, device, held_out), options, processes)
 
 
-def judge_out_of_fold(photos: Photos, networks: list[Path], device: str) -> Mapping[str, HeldOut]:
-    """By condition, logits of the pictures that folds hold back, by the networks of those folds.
+def judge_out_of_fold(
+    photos: Photos, networks: Sequence[Path], device: str
+) -> tuple[Mapping[str, HeldOut], ...]:
+    """For each fold, by condition, what its network says of the pictures that it holds back.
 
     What the gates refuse a scan wouldn't judge either: it is left out, in each condition anew.
-    Raises FakescanError where they leave no class of what is clean.
     """
     judges = [load_judge(path, backend=BackendName.TORCH, device=device) for path in networks]
     panel = seat_by_fold(tuple(judges), photos.folds)
-    places = np.concatenate([held_back(photos, fold) for fold in range(FOLDS)])
-    labels = photos.pictures.labels[places]
-    found = {}
-    for name in CONDITIONS:
-        degrade = DEGRADATIONS[name]
-        judged = panel.judge(photos.pictures.pixels, places, degrade, PHOTO_GATES, name)
-        if judged is not None:
-            logits, refusals = judged
-            passed = np.array([reason is None for reason in refusals])
-            left = int(np.bincount(labels[passed], minlength=2).min())
-            if name == CLEAN and not left:
-                raise FakescanError("the gates refuse all held-back pictures of a class")
-            if name == CLEAN or left >= LEAST:
-                found[f"out_of_fold_{name}"] = HeldOut(
+    found = []
+    for fold in range(FOLDS):
+        places = held_back(photos, fold)
+        labels = photos.pictures.labels[places]
+        held_out = {}
+        for name in CONDITIONS if len(places) else ():
+            degrade = DEGRADATIONS[name]
+            judged = panel.judge(photos.pictures.pixels, places, degrade, PHOTO_GATES, name)
+            if judged is not None:
+                logits, refusals = judged
+                passed = np.array([reason is None for reason in refusals])
+                held_out[out_of_fold(name)] = HeldOut(
                     logits[passed], labels[passed], name in _CALIBRATING
                 )
-    return found
+        found.append(held_out)
+    return tuple(found)
+
+
+def pool_folds(judged: Sequence[Mapping[str, HeldOut]]) -> dict[str, HeldOut]:
+    """By condition, what is held out of all folds in `judged`.
+
+    A condition of which the gates leave fewer than `LEAST` of a class binds nothing and is left
+    out; what is clean, only where they leave none.
+    """
+    pooled = {}
+    for name in map(out_of_fold, CONDITIONS):
+        parts = [held_out[name] for held_out in judged if name in held_out]
+        if parts:
+            together = pool(parts)
+            if together.least >= (1 if name == out_of_fold(CLEAN) else LEAST):
+                pooled[name] = together
+    return pooled
+
+
+def calibrate_by_others(weights: Path, judged: Sequence[Mapping[str, HeldOut]], fold: int) -> None:
+    """Write on the card of a fold's network what the other folds' pictures say it should.
+
+    So nothing on it was chosen by the pictures that its fold holds back, whose figures it tells.
+    """
+    others = pool_folds([*judged[:fold], *judged[fold + 1 :]])
+    card = read_card(weights.with_suffix(".json"))
+    calibration = thresholds = None
+    figures: Mapping[str, Metrics] = {}
+    if out_of_fold(CLEAN) in others:
+        calibration, thresholds = calibrate_by(others)
+        own = {name: one for name, one in judged[fold].items() if one.least}
+        figures = measure_held_out(own, calibration)
+    card = replace(
+        card,
+        calibration=calibration,
+        thresholds=thresholds,
+        metrics={name: asdict(metrics) for name, metrics in figures.items()},
+    )
+    save_card(weights, card)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
     BoolArray = npt.NDArray[np.bool_]
+    CallArray = npt.NDArray[np.int8]
     KindArray = npt.NDArray[np.str_]
 
 SOURCE_CONDITIONS = (CLEAN, "jpeg-70", "half-jpeg-75")
@@ -45,7 +46,7 @@ class Figures:
 
     AUC, the true positive rates, balanced accuracy and calibration error are of the `n_ai` and
     `n_real` pictures that are judged. The shares called something are of all pictures, refused
-    ones too, since that is what a scan of them says. Accuracy and shares are at the card's
+    ones too, since that is what a scan of them says. Accuracy and shares are at the judges'
     thresholds, None without. None also where a class is missing.
     """
 
@@ -100,17 +101,24 @@ class SourceRow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """Logits (N,), scores (N,), and for each picture why the gate refuses it, or None."""
+    """Logits (N,), scores (N,), calls (N,), and why the gate refuses each picture, or None.
+
+    Calls are as `calibration.calls_of` has them, None without thresholds; the gate is not heard.
+    """
 
     logits: FloatArray
     scores: FloatArray
+    calls: CallArray | None
     refusals: tuple[Reason | None, ...]
 
     def take(self, mask: BoolArray) -> Outcome:
         """Those where `mask` (N,) is true."""
         kept = np.flatnonzero(mask)
         return Outcome(
-            self.logits[kept], self.scores[kept], tuple(self.refusals[index] for index in kept)
+            self.logits[kept],
+            self.scores[kept],
+            None if self.calls is None else self.calls[kept],
+            tuple(self.refusals[index] for index in kept),
         )
 
     @property
@@ -125,7 +133,6 @@ class Tables:
 
     kinds: KindArray
     weights: FloatArray
-    thresholds: tuple[float, float] | None
     has_gate: bool
 
     def tabulate(self, name: str, outcome: Outcome, mask: BoolArray) -> Condition:
@@ -156,10 +163,9 @@ class Tables:
         ai_weights, real_weights = weights[:, ai], weights[:, real]
         pair = (outcome.logits[ai], outcome.logits[real], ai_weights, real_weights)
         balanced = called_ai = called_real = None
-        if self.thresholds is not None:
-            threshold_real, threshold_ai = self.thresholds
-            called_ai = (outcome.scores >= threshold_ai) & is_judged
-            called_real = (outcome.scores <= threshold_real) & is_judged
+        if outcome.calls is not None:
+            called_ai = (outcome.calls == 1) & is_judged
+            called_real = (outcome.calls == -1) & is_judged
             recall = weigh_share(called_ai[ai], ai_weights)
             specificity = 1 - weigh_share(called_ai[real], real_weights)
             balanced = estimate((recall + specificity) / 2)
@@ -207,8 +213,8 @@ class Tables:
 
     def _measure_source(self, kind: str, own: list[int], outcome: Outcome) -> SourceFigures:
         called = auc = None
-        if self.thresholds is not None:
-            is_called = (outcome.scores >= self.thresholds[1]) & outcome.is_judged
+        if outcome.calls is not None:
+            is_called = (outcome.calls == 1) & outcome.is_judged
             called = float(is_called[own].mean())
         if kind != Kind.CONFOUNDER.value:
             other = Kind.REAL if kind == Kind.AI.value else Kind.AI

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,16 @@ import numpy as np
 from tqdm import tqdm
 
 from fakescan.backends import BackendName, Precision, load_backend
+from fakescan.calibration import calls_of, pick_thresholds, scores_of
 from fakescan.gates import check_gates
-from fakescan.hub import LocatedModel, PublishedModel
+from fakescan.hub import LocatedModel
 from fakescan.model import Detector, build_detector, pick_device
 from fakescan.processing import process
 from fakescan.records import FakescanError
 from fakescan.training.evaluate import pooled_logits
-from fakescan.training.folds import FOLDS, fold_weights
-from fakescan.weights import load_card, load_tensors
+from fakescan.training.folds import FOLDS, fold_weights, out_of_fold
+from fakescan.training.recompression import CLEAN
+from fakescan.weights import Calibration, ModelCard, load_card, load_tensors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from fakescan.training.folds import Folds
     from fakescan.weights import Gates
 
+    BoolArray = npt.NDArray[np.bool_]
+    CallArray = npt.NDArray[np.int8]
     FloatArray = npt.NDArray[np.float64]
     SeatArray = npt.NDArray[np.int64]
 
@@ -37,27 +41,37 @@ _WHOLE = 32
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """A model that looks through windows of `size` px; `weights` is its file, where it has one.
-
-    A published model has a `processor` instead, which takes pictures of any size.
-    """
+    """A model: its logits of windows, its card, and its weights' file, where it has one."""
 
     logits_of: Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
-    size: int
+    card: ModelCard
     weights: Path | None = None
-    processor: Mapping[str, Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """The side in pixels that pictures must have at least."""
+        return 1 if self._processor is not None else self.card.input.size
+
+    @property
+    def _processor(self) -> Mapping[str, Any] | None:
+        # A published model's own way with pictures, of any size.
+        return self.card.input.processor
 
     def logits(self, pixels: UInt8Array) -> FloatArray:
         """Logits (N,) of pictures (N, H, W, 3), by the scan's crop rule and pooling."""
-        if self.processor is not None:
+        if self._processor is not None:
             return np.concatenate(
                 [self._whole(pixels[at : at + _WHOLE]) for at in range(0, len(pixels), _WHOLE)]
             )
         return pooled_logits(self.logits_of, pixels, self.size)
 
+    def scores(self, logits: FloatArray) -> FloatArray:
+        """Scores (N,) of logits (N,); sigmoids where the card has no calibration."""
+        return scores_of(logits, self.card.calibration or Calibration(1.0, 0.0, 0))
+
     def _whole(self, pixels: UInt8Array) -> FloatArray:
-        assert self.processor is not None
-        prepared = [process(picture, self.processor) for picture in pixels]
+        assert self._processor is not None
+        prepared = [process(picture, self._processor) for picture in pixels]
         if any(picture is None for picture in prepared):
             raise FakescanError("the model's library refuses pictures of this size")
         return self.logits_of(np.stack([one for one in prepared if one is not None])).astype(float)
@@ -73,11 +87,39 @@ class Panel:
     def logits(self, pixels: UInt8Array, indices: SeatArray) -> FloatArray:
         """Logits (M,) of `pixels` (M, H, W, 3), which are the pictures at `indices`."""
         logits = np.empty(len(indices))
-        seats = self.seats[indices]
-        for seat in np.unique(seats):
-            own = seats == seat
+        for seat, own in self._seated(indices):
             logits[own] = self.judges[seat].logits(pixels[own])
         return logits
+
+    def scores(self, logits: FloatArray, indices: SeatArray) -> FloatArray:
+        """Scores (M,) of logits (M,) of the pictures at `indices`, each by its own judge."""
+        scores = np.empty(len(indices))
+        for seat, own in self._seated(indices):
+            scores[own] = self.judges[seat].scores(logits[own])
+        return scores
+
+    def thresholds(self, rate: float) -> tuple[tuple[float, float], ...]:
+        """Each judge's thresholds (real, ai) for a false-positive rate; none where one has none.
+
+        Raises FakescanError for a rate that a card can't promise.
+        """
+        found = [pick_thresholds(judge.card, rate) for judge in self.judges]
+        return tuple(one for one in found if one is not None) if None not in found else ()
+
+    def calls(self, scores: FloatArray, indices: SeatArray, rate: float) -> CallArray | None:
+        """As `calibration.calls_of`, each by its own judge's thresholds; None without them."""
+        thresholds = self.thresholds(rate)
+        if not thresholds:
+            return None
+        calls = np.zeros(len(indices), dtype=np.int8)
+        for seat, own in self._seated(indices):
+            calls[own] = calls_of(scores[own], thresholds[seat])
+        return calls
+
+    def _seated(self, indices: SeatArray) -> Iterator[tuple[int, BoolArray]]:
+        seats = self.seats[indices]
+        for seat in np.unique(seats).tolist():
+            yield seat, seats == seat
 
     def judge(
         self,
@@ -131,10 +173,8 @@ def load_judge(
 ) -> Judge:
     """The model as a judge. Raises FakescanError as `load_backend` does."""
     loaded = load_backend(model, backend=backend, device=device, precision=precision)
-    given = loaded.card.input
-    if isinstance(model, PublishedModel):
-        return Judge(loaded.logits, 1, processor=given.processor)
-    return Judge(loaded.logits, given.size, model)
+    weights = model if isinstance(model, Path) else None
+    return Judge(loaded.logits, loaded.card, weights)
 
 
 def load_detectors(panel: Panel, device: str = "auto") -> tuple[Detector, ...]:
@@ -154,7 +194,8 @@ def load_detectors(panel: Panel, device: str = "auto") -> tuple[Detector, ...]:
 def find_fold_networks(weights: Path) -> list[Path]:
     """The folds' weights of the run that made `weights`: fold-K/fold-K.safetensors beside it.
 
-    Raises FakescanError where one is missing, or looks through other windows.
+    Raises FakescanError where one is missing, looks through other windows, or was not calibrated
+    by the other folds, as the end of a run does.
     """
     paths = [fold_weights(weights.parent, fold) for fold in range(FOLDS)]
     for path in paths:
@@ -163,6 +204,12 @@ def find_fold_networks(weights: Path) -> list[Path]:
                 f"--out-of-fold: {path} is missing; name the weights in the folder of their run,"
                 f" beside its folds 0 to {FOLDS - 1}"
             )
-    if len({load_card(path).input.size for path in paths}) > 1:
+    cards = [load_card(path) for path in paths]
+    if len({card.input.size for card in cards}) > 1:
         raise FakescanError(f"--out-of-fold: the folds beside {weights} are of several runs")
+    if not all(out_of_fold(CLEAN) in card.metrics for card in cards):
+        raise FakescanError(
+            f"--out-of-fold: the folds beside {weights} are calibrated by their own pictures;"
+            " train --resume ends the run, where each is by the others'"
+        )
     return paths

@@ -17,22 +17,17 @@ import torch.nn.functional as F  # noqa: N812 (the name everybody knows)
 from tqdm import tqdm
 
 from fakescan import __version__
-from fakescan.calibration import (
-    fit_calibration,
-    fit_thresholds,
-    scores_of,
-    strictest_thresholds,
-)
 from fakescan.model import Detector, build_network
 from fakescan.networks import Network
 from fakescan.records import FakescanError, Split
 from fakescan.training.batches import STEP_SEEDS
 from fakescan.training.data import Pictures
 from fakescan.training.evaluate import Metrics, compute_metrics, pooled_logits
+from fakescan.training.held_out import HeldOut, calibrate_by, measure_held_out
 from fakescan.training.initialisation import TENSOR_FILE_ERRORS, TERMS, initialise
 from fakescan.training.interruption import hold_interruptions
 from fakescan.training.machine import describe_machine, pick_precision
-from fakescan.training.material import HeldOut, Material
+from fakescan.training.material import Material
 from fakescan.training.optimization import learning_rate, make_optimizer
 from fakescan.training.options import TrainingOptions
 from fakescan.training.pictures import draw_curves
@@ -300,21 +295,8 @@ class _Run:
         held_out = dict(self.material.held_out)
         if validation is not None:
             held_out[Split.VALIDATION.value] = HeldOut(self._logits(validation), validation.labels)
-        calibrating = [one for one in held_out.values() if one.calibrates]
-        calibration = fit_calibration(
-            np.concatenate([one.logits for one in calibrating]),
-            np.concatenate([one.labels for one in calibrating]),
-        )
-        thresholds = strictest_thresholds(
-            [
-                fit_thresholds(scores_of(one.logits, calibration), one.labels)
-                for one in held_out.values()
-            ]
-        )
-        figures = {
-            name: compute_metrics(one.logits, one.labels, calibration)
-            for name, one in held_out.items()
-        }
+        calibration, thresholds = calibrate_by(held_out)
+        figures = measure_held_out(held_out, calibration)
         if test is not None:
             logits = self._logits(test)
             figures[Split.TEST.value] = compute_metrics(logits, test.labels, calibration)

@@ -23,6 +23,7 @@ from fakescan.training.boosting import fit_trees
 from fakescan.training.data import Dataset, Pictures, read_dataset, split_off
 from fakescan.training.degradation import DegradationOptions
 from fakescan.training.folds import FOLDS
+from fakescan.training.held_out import HeldOut
 from fakescan.training.initialisation import IMAGENET_MEAN, IMAGENET_STD
 from fakescan.training.options import TrainingOptions
 from fakescan.training.photos import Kind, Photos
@@ -40,18 +41,6 @@ PHOTO_WINDOW = 128
 
 _LEAST_DEVIATION = 1e-3
 _PIXELS_SAMPLED = 10_000_000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HeldOut:
-    """Logits (N,) of pictures that a network has not seen, with labels (N,), 1 for AI.
-
-    Thresholds hold for all that was held out, probabilities for what `calibrates`.
-    """
-
-    logits: npt.NDArray[np.float64]
-    labels: npt.NDArray[np.uint8]
-    calibrates: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

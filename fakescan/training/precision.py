@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fakescan.backends import MOST_VERDICTS_CHANGED, Precision
-from fakescan.calibration import pick_thresholds, scores_of
+from fakescan.calibration import calls_of, pick_thresholds, scores_of
 from fakescan.images import crop_positions, cut_crops
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError, Split
 from fakescan.training.data import read_dataset, split_off
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from fakescan.records import UInt8Array
 
+    CallArray = npt.NDArray[np.int8]
     FloatArray = npt.NDArray[np.float64]
     Logits = Callable[[UInt8Array], npt.NDArray[np.float32]]
 
@@ -127,7 +128,7 @@ def _count(
 ) -> VerdictChanges:
     verdicts = []
     for name, logits in (("fp32", exact), (precision.value, faster)):
-        panel = seat_one(Judge(logits, card.input.size), len(pixels))
+        panel = seat_one(Judge(logits, card), len(pixels))
         places = np.arange(len(pixels))
         judged = panel.judge(pixels, places, lambda picture: picture, card.gates, name)
         if judged is None:
@@ -140,13 +141,10 @@ def _count(
     return VerdictChanges(precision, float(np.mean(verdicts[0] != verdicts[1])), len(verdicts[0]))
 
 
-def _call(card: ModelCard, logits: FloatArray) -> npt.NDArray[np.int64]:
-    """1 for `ai`, -1 for `real`, 0 for neither, at the usual false-positive rate or the least."""
+def _call(card: ModelCard, logits: FloatArray) -> CallArray:
+    """As `calls_of`, at the usual false-positive rate or the least."""
     assert card.calibration is not None and card.thresholds is not None
     least = min(row.rate for row in card.thresholds.ai)
     thresholds = pick_thresholds(card, max(least, DEFAULT_MAX_FALSE_POSITIVE_RATE))
     assert thresholds is not None
-    threshold_real, threshold_ai = thresholds
-    scores = scores_of(logits, card.calibration)
-    called: npt.NDArray[np.int64] = (scores >= threshold_ai).astype(np.int64)
-    return called - (scores <= threshold_real)
+    return calls_of(scores_of(logits, card.calibration), thresholds)

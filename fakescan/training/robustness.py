@@ -1,6 +1,7 @@
 """How well a model does on sources that are named, clean and as pictures reach people.
 
-Every picture is judged under every degradation, with the thresholds that its model ships with.
+Every picture is judged under every degradation, with the thresholds of its judge's card. Those of
+the folds' networks come from the other folds, so that no picture chose what it is judged by.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fakescan.calibration import pick_thresholds, scores_of
 from fakescan.images import crop_positions, cut_crops
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError
 from fakescan.training.attacks import AttackFigures, measure_attacks
@@ -20,7 +20,7 @@ from fakescan.training.figures import Condition, Outcome, SourceRow, Tables
 from fakescan.training.photos import Kind, Origin, Photos
 from fakescan.training.recompression import ALIKE, CLEAN, DEGRADATIONS, encode_alike
 from fakescan.training.resampling import RESAMPLES, draw_weights
-from fakescan.weights import Calibration, ModelCard
+from fakescan.weights import ModelCard
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
     BoolArray = npt.NDArray[np.bool_]
+    CallArray = npt.NDArray[np.int8]
     IndexArray = npt.NDArray[np.int64]
 
 ORIGINAL = "clean-original-jpeg-only"
@@ -46,10 +47,19 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeThresholds:
+    """The scores from which on this judge says `ai`, and up to which it says `real`."""
+
+    judge: str
+    ai: float
+    real: float
+
+
+@dataclass(frozen=True, slots=True)
 class RobustnessReport:
     """All that was measured. `left_out` pictures had no judge; `too_small` degradations no window.
 
-    `n` counts the judged pictures by kind.
+    `n` counts the judged pictures by kind. There are no `thresholds` where a judge has none.
     """
 
     model: str
@@ -59,8 +69,7 @@ class RobustnessReport:
     left_out: int
     too_small: tuple[str, ...]
     max_false_positive_rate: float
-    threshold_ai: float | None
-    threshold_real: float | None
+    thresholds: tuple[JudgeThresholds, ...]
     resamples: int
     conditions: tuple[Condition, ...]
     baselines: tuple[Baseline, ...]
@@ -77,12 +86,12 @@ def evaluate_photos(
     max_false_positive_rate: float = DEFAULT_MAX_FALSE_POSITIVE_RATE,
     resamples: int = RESAMPLES,
 ) -> RobustnessReport:
-    """Judge every picture that has a seat, in every condition, with the card's thresholds.
+    """Judge every picture that has a seat, in every condition; `card` is the model's own.
 
     Raises FakescanError where no picture of a class has one, where a crop is smaller than the
-    window, and for a false-positive rate that the card can't promise.
+    window, and for a false-positive rate that a judge's card can't promise.
     """
-    thresholds = pick_thresholds(card, max_false_positive_rate)
+    thresholds = panel.thresholds(max_false_positive_rate)
     indices = np.flatnonzero(panel.seats >= 0)
     origins = [photos.origins[index] for index in indices]
     kinds = np.array([origin.kind.value for origin in origins])
@@ -92,10 +101,8 @@ def evaluate_photos(
     tables = Tables(
         kinds,
         draw_weights([origin.source for origin in origins], kinds.tolist(), resamples),
-        thresholds,
         has_gate=card.gates is not None,
     )
-    calibration = card.calibration or Calibration(slope=1.0, intercept=0.0, n=0)
     outcomes: dict[str, Outcome] = {}
     too_small = []
     for name, degrade in {**DEGRADATIONS, ALIKE: encode_alike}.items():
@@ -104,7 +111,9 @@ def evaluate_photos(
             too_small.append(name)
         else:
             logits, refusals = judged
-            outcomes[name] = Outcome(logits, scores_of(logits, calibration), refusals)
+            scores = panel.scores(logits, indices)
+            calls = panel.calls(scores, indices, max_false_positive_rate)
+            outcomes[name] = Outcome(logits, scores, calls, refusals)
     if CLEAN not in outcomes:
         raise FakescanError(
             f"the crops are smaller than the model's window of {card.input.size} px"
@@ -113,7 +122,6 @@ def evaluate_photos(
     is_original = np.array([origin.route.startswith("original") for origin in origins])
     conditions = [tables.tabulate(name, one, everything) for name, one in outcomes.items()]
     conditions.append(tables.tabulate(ORIGINAL, outcomes[CLEAN], is_original))
-    threshold_real, threshold_ai = thresholds or (None, None)
     return RobustnessReport(
         model=f"{card.name} {card.version}",
         data=data,
@@ -122,8 +130,10 @@ def evaluate_photos(
         left_out=len(photos.origins) - len(indices),
         too_small=tuple(too_small),
         max_false_positive_rate=max_false_positive_rate,
-        threshold_ai=threshold_ai,
-        threshold_real=threshold_real,
+        thresholds=tuple(
+            JudgeThresholds(judge.card.name, ai, real)
+            for judge, (real, ai) in zip(panel.judges, thresholds, strict=False)
+        ),
         resamples=resamples,
         conditions=tuple(conditions),
         baselines=_measure_baselines(origins, kinds, is_original),
@@ -135,7 +145,6 @@ def attack_photos(
     photos: Photos,
     panel: Panel,
     detectors: Sequence[Detector],
-    card: ModelCard,
     count: int,
     *,
     max_false_positive_rate: float = DEFAULT_MAX_FALSE_POSITIVE_RATE,
@@ -157,19 +166,22 @@ def attack_photos(
             raise FakescanError(f"--attack: no {kind} picture is left to judge")
         most = min(len(own), max(1, count // 2))
         chosen += sorted(generator.choice(own, most, replace=False).tolist())
-    size = card.input.size
+    size = panel.judges[0].size
     windows = []
     for index in chosen:
         picture = photos.pictures.pixels[index]
         windows.append(cut_crops(picture, size, crop_positions(picture, size, WINDOWS)[:1])[0])
-    thresholds = pick_thresholds(card, max_false_positive_rate)
+    places = np.array(chosen)
+
+    def call(logits: FloatArray) -> CallArray | None:
+        return panel.calls(panel.scores(logits, places), places, max_false_positive_rate)
+
     return measure_attacks(
         detectors,
-        panel.seats[chosen],
+        panel.seats[places],
         np.stack(windows),
-        photos.pictures.labels[chosen],
-        card.calibration,
-        thresholds and thresholds[1],
+        photos.pictures.labels[places],
+        call,
         seed,
     )
 

@@ -30,7 +30,7 @@ def draw_robustness(report: RobustnessReport, path: Path) -> None:
     height = 1.2 + 0.19 * max(len(rows), 2 * len(report.conditions))
     figure, (areas, bars) = make_figure(2, width=9.5, height=height)
     _draw_areas(areas, report)
-    _draw_bars(bars, rows, is_called=report.threshold_ai is not None)
+    _draw_bars(bars, rows, is_called=bool(report.thresholds))
     judged = "out of fold" if report.out_of_fold else f"n = {sum(report.n.values()):,}"
     figure.suptitle(f"{report.model} on {report.data} ({judged})")
     figure.savefig(path, dpi=DOTS_PER_INCH)
