@@ -187,6 +187,22 @@ def test_what_cannot_be_validated_by_source_is_refused(folder: Path, tmp_path: P
         read_photos(tmp_path)
 
 
+def test_folds_that_hold_back_too_little_are_said_before_training(
+    photos: Photos, tmp_path: Path
+) -> None:
+    options = make_options(None, tmp_path)
+    # Of AI, the two folds of four sources are left: the third has nothing to be validated by.
+    kept = np.flatnonzero((photos.pictures.labels == 0) | ~photos.folds.validation(2))
+    few = photos.take(kept)
+    with pytest.raises(FakescanError, match="fold 2 holds back no ai picture"):
+        train_photo(few, options)
+    with pytest.raises(FakescanError, match="fold 2 holds back no ai picture"):
+        train_photo(few, replace(options, fold=2))
+    with pytest.raises(FakescanError, match="folds 0 to 2"):
+        train_photo(photos, replace(options, fold=FOLDS))
+    assert not list(tmp_path.iterdir())
+
+
 def test_network_stays_within_its_budget() -> None:
     """At most 0.4 GMAC a window of 128 px, and any larger size at all."""
     network = build_photo().eval()

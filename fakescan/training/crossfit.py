@@ -8,7 +8,7 @@ is calibrated by the other folds, so that its pictures measure it and have chose
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from fakescan.backends import BackendName
 from fakescan.gates import PHOTO_GATES
 from fakescan.records import FakescanError
 from fakescan.training.calibrate import LEAST
+from fakescan.training.data import AI, REAL
 from fakescan.training.evaluate import Metrics
 from fakescan.training.folds import FOLDS, fold_weights, out_of_fold
 from fakescan.training.held_out import HeldOut, calibrate_by, measure_held_out, pool
@@ -25,7 +26,7 @@ from fakescan.training.judges import load_judge, seat_by_fold
 from fakescan.training.loop import TrainingResult, train_on
 from fakescan.training.material import held_back, photo_material
 from fakescan.training.options import TrainingOptions
-from fakescan.training.photos import Photos
+from fakescan.training.photos import Kind, Photos
 from fakescan.training.processes import ALONE, Processes
 from fakescan.training.recompression import CLEAN, DEGRADATIONS
 from fakescan.weights import read_card, save_card
@@ -43,9 +44,11 @@ def train_photo(
     """Train on `photos` the network of each fold, then the one on all; see `loop.train_on`.
 
     With `options.fold` only that fold's. The folds' lie in the folder of the run. `max_minutes`
-    are for all of them together, in equal parts. `resume` keeps what is finished.
+    are for all of them together, in equal parts. `resume` keeps what is finished. Raises
+    FakescanError for a fold that is none, and where one would hold back no picture of a class.
     """
     device = processes.pick_device(options.device)
+    _check_folds(photos, range(FOLDS) if options.fold is None else (options.fold,))
     if options.fold is not None:
         return train_on(photo_material(photos, options, device), options, processes)
     options = replace(options, name=options.name or options.architecture.name)
@@ -72,6 +75,19 @@ def train_photo(
     return train_on(photo_material(photos, options, device, held_out), options, processes)
 
 
+def _check_folds(photos: Photos, folds: Iterable[int]) -> None:
+    for fold in folds:
+        if fold >= FOLDS:
+            raise FakescanError(f"--fold {fold}: there are folds 0 to {FOLDS - 1}")
+        labels = photos.pictures.labels[held_back(photos, fold)]
+        for kind, label in ((Kind.AI, AI), (Kind.REAL, REAL)):
+            if label not in labels:
+                raise FakescanError(
+                    f"fold {fold} holds back no {kind} picture: {FOLDS} sources of each class that"
+                    " have no collection in common are needed to validate by source"
+                )
+
+
 def judge_out_of_fold(
     photos: Photos, networks: Sequence[Path], device: str
 ) -> tuple[Mapping[str, HeldOut], ...]:
@@ -86,7 +102,7 @@ def judge_out_of_fold(
         places = held_back(photos, fold)
         labels = photos.pictures.labels[places]
         held_out = {}
-        for name in CONDITIONS if len(places) else ():
+        for name in CONDITIONS:
             degrade = DEGRADATIONS[name]
             judged = panel.judge(photos.pictures.pixels, places, degrade, PHOTO_GATES, name)
             if judged is not None:

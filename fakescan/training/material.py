@@ -22,7 +22,6 @@ from fakescan.training.batches import (
 from fakescan.training.boosting import fit_trees
 from fakescan.training.data import Dataset, Pictures, read_dataset, split_off
 from fakescan.training.degradation import DegradationOptions
-from fakescan.training.folds import FOLDS
 from fakescan.training.held_out import HeldOut
 from fakescan.training.initialisation import IMAGENET_MEAN, IMAGENET_STD
 from fakescan.training.options import TrainingOptions
@@ -127,8 +126,6 @@ def photo_material(
         raise FakescanError("--enlarge: the photo network judges windows as they are")
     training, validation = photos, None
     if options.fold is not None:
-        if options.fold >= FOLDS:
-            raise FakescanError(f"--fold {options.fold}: there are folds 0 to {FOLDS - 1}")
         training = photos.take(np.flatnonzero(photos.folds.training(options.fold)))
         validation = photos.take(held_back(photos, options.fold)).pictures
     window = options.size or PHOTO_WINDOW
