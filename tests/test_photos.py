@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import save_tiny_model
+from conftest import CARD, save_tiny_model
 from PIL import Image
 
 from fakescan.gates import PHOTO_GATES
@@ -35,7 +36,14 @@ from fakescan.training.held_out import HeldOut, calibrate_by, pool
 from fakescan.training.loop import train_on
 from fakescan.training.material import held_back, photo_material
 from fakescan.training.options import TrainingOptions
-from fakescan.training.photos import Kind, Photos, describe_route, read_photos, weigh
+from fakescan.training.photos import (
+    Kind,
+    Photos,
+    describe_route,
+    list_sources,
+    read_photos,
+    weigh,
+)
 from fakescan.weights import Architecture, load_tensors, read_card
 
 SIDE = 256  # halved it still holds a window
@@ -104,6 +112,18 @@ def test_weights_give_half_to_each_class_and_no_source_its_whole_size(photos: Ph
     labels = photos.pictures.labels
     assert weights.sum() == pytest.approx(1)
     assert weights[labels == 1].sum() == pytest.approx(0.5)
+    # A source of a quarter of the pictures comes half as often as it would as a whole.
+    sources = np.array([origin.source for origin in photos.origins])
+    routes = np.array([origin.route for origin in photos.origins])
+    few = np.flatnonzero((sources != "generator-0") | (np.arange(len(labels)) % 4 == 0))
+    thinned = photos.take(few)
+    same = dict(zip(few.tolist(), weigh(thinned).tolist(), strict=True))
+    (route,) = {routes[index] for index in few if sources[index] == "generator-0"}
+    ones = [same[index] for index in few if sources[index] == "generator-0"]
+    others = [
+        same[index] for index in few if sources[index] == "generator-1" and routes[index] == route
+    ]
+    assert np.mean(ones) == pytest.approx(2 * np.mean(others))
 
 
 def test_a_sweep_shows_every_picture_alike_often_with_its_weight(photos: Photos) -> None:
@@ -150,7 +170,7 @@ def test_a_picture_of_two_families_validates_nowhere_and_trains_where_both_may_b
         ("gpt-4o_or_nano-banana_unlabelled", ""),
         ("sd1.5", ""),
     ]
-    folds = assign_folds(pairs, np.ones(4, dtype=np.uint8))
+    folds = assign_folds(pairs, [Kind.AI] * 4)
     trains = [folds.training(fold).tolist() for fold in range(FOLDS)]
     assert trains == [
         [False, True, False, True],
@@ -180,10 +200,12 @@ def test_what_cannot_be_validated_by_source_is_refused(folder: Path, tmp_path: P
         rows = list(csv.DictReader(file))
     one_source = [row for row in rows if row["label"] == "real" or row["generator"][-1] == "0"]
     write_index(tmp_path, one_source)
-    with pytest.raises(FakescanError, match="1 sources"):
-        read_photos(tmp_path)
+    for row in one_source:
+        shutil.copy(folder / row["path"], tmp_path)
+    with pytest.raises(FakescanError, match="ai has 1 sources"):
+        train_photo(read_photos(tmp_path), make_options(None, tmp_path))
     write_index(tmp_path, [row for row in rows if row["label"] == "real"])
-    with pytest.raises(FakescanError, match="class ai"):
+    with pytest.raises(FakescanError, match="names no ai picture"):
         read_photos(tmp_path)
 
 
@@ -201,6 +223,74 @@ def test_folds_that_hold_back_too_little_are_said_before_training(
     with pytest.raises(FakescanError, match="folds 0 to 2"):
         train_photo(photos, replace(options, fold=FOLDS))
     assert not list(tmp_path.iterdir())
+
+
+def test_confounders_fill_no_fold_of_real_pictures() -> None:
+    pairs, kinds = [], []
+    for kind, generator, collection, count in (
+        *((Kind.AI, f"g{number}", f"a{number}", 10) for number in range(FOLDS)),
+        *((Kind.REAL, "", f"r{number}", 10) for number in range(FOLDS)),
+        (Kind.CONFOUNDER, "", "scans", 50),
+    ):
+        pairs += [(generator, collection)] * count
+        kinds += [kind] * count
+    folds = assign_folds(pairs, kinds)
+    for fold in range(FOLDS):
+        held = np.flatnonzero(folds.validation(fold))
+        assert {Kind.AI, Kind.REAL} <= {kinds[index] for index in held.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"best_epoch": True, "fold": 0}, "--best-epoch"),
+        ({"size": 241, "fold": 0}, "crops of 272 px"),
+        ({"init": "photo"}, "--init"),
+        ({"enlarge": 224, "fold": 0}, "--enlarge"),
+    ],
+)
+def test_what_would_mislead_or_cannot_be_is_refused_before_training(
+    photos: Photos, tmp_path: Path, changed: dict[str, object], words: str
+) -> None:
+    with pytest.raises(FakescanError, match=words):
+        train_photo(photos, replace(make_options(None, tmp_path), **changed))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_another_run_is_refused(photos: Photos, tmp_path: Path) -> None:
+    options = replace(make_options(None, tmp_path), name="one", max_minutes=0.001)
+    held_out = {"one": make_judged(20)[0]["out_of_fold_clean"]}
+    for fold, count in ((0, 0), (None, 1), (1, 2)):
+        one = replace(options, fold=fold, resume=count > 0)
+        material = photo_material(photos, one, torch.device("cpu"), held_out)
+        material = replace(material, validation=None, prepare=lambda network: None)
+        if count == 0:
+            train_on(material, one)
+        else:
+            with pytest.raises(FakescanError, match="of another run"):
+                train_on(material, one)
+    with pytest.raises(FakescanError, match="--name begins another run"):
+        train_photo(photos, options)
+
+
+def test_kept_folds_of_other_pictures_are_refused(photos: Photos, tmp_path: Path) -> None:
+    options = replace(make_options(None, tmp_path), resume=True)
+    seen = np.flatnonzero(photos.folds.training(0))
+    sources = list_sources(photos.origins[index] for index in seen.tolist())
+    architecture = options.architecture
+    for sides, named in ((136, sources), (128, {**sources, "collections": []}), (128, None)):
+        save_tiny_model(
+            tmp_path / "photo" / "fold-0",
+            replace(
+                CARD,
+                name="fold-0",
+                architecture=architecture,
+                input=replace(CARD.input, size=sides),
+                training={"sources": named},
+            ),
+        )
+        with pytest.raises(FakescanError, match="of another run, or of other pictures"):
+            train_photo(photos, options)
 
 
 def test_network_stays_within_its_budget() -> None:
@@ -274,12 +364,20 @@ def make_options(data: Path | None, output: Path) -> TrainingOptions:
     )
 
 
-def test_photo_trains_and_says_where_it_fails(folder: Path, tmp_path: Path) -> None:
+def test_photo_trains_and_says_where_it_fails(folder: Path, photos: Photos, tmp_path: Path) -> None:
     result = train(replace(make_options(folder, tmp_path), size=136, max_minutes=0.02, fold=2))
     card = json.loads(result.weights.with_suffix(".json").read_text())
     assert card["input"]["size"] == 136
     assert card["domain"]["minimum_side"] == 136
     assert card["training"]["options"]["fold"] == 2
+    assert "shift" not in card["training"]["options"]
+    held = {
+        photos.origins[index].source
+        for index in np.flatnonzero(photos.folds.validation(2)).tolist()
+    }
+    seen = {*card["training"]["sources"]["generators"], *card["training"]["sources"]["collections"]}
+    assert held
+    assert not held & seen
     assert 0 < card["training"]["left_out"]["held_back"] < 96
     assert any("Drawings" in limit for limit in card["limits"])
 
@@ -293,6 +391,7 @@ def test_photo_is_calibrated_by_networks_that_have_not_seen_what_they_judge(
     assert result.weights == tmp_path / "photo" / "photo.safetensors"
     card = read_card(result.weights.with_suffix(".json"))
     assert set(card.metrics) == {f"out_of_fold_{name}" for name in CONDITIONS}
+    assert card.training["options"]["max_minutes"] == options.max_minutes
     assert card.training["left_out"] == {"held_back": 0}
     assert card.gates == PHOTO_GATES
     folds = [read_card(fold_weights(tmp_path / "photo", k).with_suffix(".json")) for k in range(3)]
@@ -353,8 +452,8 @@ def test_a_condition_that_the_gates_leave_too_little_of_binds_nothing(
             return pixels[indices].mean(axis=(1, 2, 3)), reasons
 
     monkeypatch.setattr(crossfit, "load_judge", lambda path, **_: path)
-    monkeypatch.setattr(crossfit, "seat_by_fold", lambda judges, folds: Panel())
-    judged = judge_out_of_fold(photos, [], "cpu")
+    monkeypatch.setattr(crossfit, "seat_one", lambda judge, count: Panel())
+    judged = judge_out_of_fold(photos, [Path()] * FOLDS, "cpu")
     sizes = [len(held_out["out_of_fold_jpeg-70"].labels) for held_out in judged]
     assert sizes == [len(held_back(photos, fold)) for fold in range(FOLDS)]
     found = pool_folds(judged)

@@ -28,7 +28,7 @@ from fakescan.training.evaluate import (
 )
 from fakescan.training.figures import Outcome, Tables
 from fakescan.training.folds import FOLDS, Folds
-from fakescan.training.judges import Judge, seat_by_fold, seat_one
+from fakescan.training.judges import Judge, Panel, seat_by_fold, seat_one
 from fakescan.training.photos import Kind, Origin, Photos
 from fakescan.training.recompression import DEGRADATIONS
 from fakescan.training.resampling import (
@@ -48,6 +48,7 @@ from fakescan.weights import (
     Domain,
     Gates,
     Input,
+    ModelCard,
     Threshold,
     Thresholds,
     read_card,
@@ -64,6 +65,8 @@ PHOTO_CARD = replace(
     input=Input(WINDOW, (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
     domain=Domain(WINDOW, None, "pictures of tests"),
 )
+
+MUTE_CARD = replace(PHOTO_CARD, calibration=None, thresholds=None)
 
 # Kind, generator, collection, brightness; the judge's logit is how far that is above 128.
 PICTURES = (
@@ -101,6 +104,28 @@ def make_photos() -> Photos:
     touches[9] = True  # of several folds: validates nowhere
     names = tuple(f"{number}.jpg" for number in range(len(PICTURES)))
     return Photos(Pictures(pixels, labels, names), origins, Folds(touches))
+
+
+def make_fold_card(fold: int, ai: float, real: float, new: set[str]) -> ModelCard:
+    """Of a network that has seen all of the generators and collections but those `new` to it."""
+    sources = {
+        "generators": sorted({row[1] for row in PICTURES} - new - {""}),
+        "collections": sorted({row[2] for row in PICTURES} - new),
+    }
+    return replace(
+        PHOTO_CARD,
+        name=f"fold-{fold}",
+        calibration=Calibration(1.0, float(fold), 100),
+        thresholds=Thresholds((Threshold(0.01, ai, 300),), Threshold(0.05, real, 100)),
+        training={"sources": sources},
+    )
+
+
+FOLD_CARDS = (
+    make_fold_card(0, 0.6, 0.1, {"g1", "a1", "r1", "c1"}),
+    make_fold_card(1, 0.95, 0.2, {"g2", "a2", "c1"}),
+    make_fold_card(2, 0.9, 0.3, {"r2", "c1"}),
+)
 
 
 def brightness(crops: np.ndarray) -> np.ndarray:
@@ -295,53 +320,47 @@ def test_the_gate_takes_pictures_out_of_the_area_and_out_of_what_is_called() -> 
 
 def test_each_fold_is_judged_by_its_own_model(photos: Photos) -> None:
     judges = tuple(
-        Judge(lambda crops, fold=fold: np.full(len(crops), fold, np.float32), PHOTO_CARD)
-        for fold in range(FOLDS)
+        Judge(lambda crops, fold=fold: np.full(len(crops), fold, np.float32), card)
+        for fold, card in enumerate(FOLD_CARDS)
     )
-    panel = seat_by_fold(judges, photos.folds)
-    assert panel.seats.tolist() == [number % FOLDS for number in range(9)] + [-1]
-    order = np.array([8, 0, 4])
+    panel = seat_by_fold(judges, photos.origins)
+    # g1 and r1 are new to the first alone, g2 to the second, r2 to the third; c1 to all.
+    assert panel.seats.tolist() == [0, 0, 1, 1, 0, 0, 2, 2, -1, -1]
+    order = np.array([7, 0, 2])
     logits = panel.logits(photos.pictures.pixels[order], order)
-    assert logits.tolist() == [8 % FOLDS, 0, 4 % FOLDS]
+    assert logits.tolist() == [2, 0, 1]
     report = evaluate_photos(photos, panel, PHOTO_CARD, resamples=20)
-    assert report.left_out == 1
+    assert report.left_out == 2
     assert report.out_of_fold
     assert report.conditions[0].gated is None
 
 
 def test_each_judge_scores_and_calls_by_its_own_card(photos: Photos) -> None:
-    cards = [
-        replace(
-            PHOTO_CARD,
-            name=f"fold-{fold}",
-            calibration=Calibration(1.0, float(fold), 100),
-            thresholds=Thresholds((Threshold(0.01, 0.9, 300),), Threshold(0.05, real, 100)),
-        )
-        for fold, real in enumerate((0.1, 0.2, 0.3))
-    ]
-    panel = seat_by_fold(tuple(Judge(brightness, card) for card in cards), photos.folds)
-    order, logits = np.array([8, 0, 4]), np.full(3, -1.0)
-    scores = panel.scores(logits, order)  # of judges 2, 0 and 1
+    panel = seat_by_fold(tuple(Judge(brightness, card) for card in FOLD_CARDS), photos.origins)
+    order, logits = np.array([7, 0, 2]), np.full(3, -1.0)  # of judges 2, 0 and 1
+    scores = panel.scores(logits, order)
     assert scores.tolist() == pytest.approx([0.7311, 0.2689, 0.5], abs=1e-4)
     found = panel.calls(np.array([0.29, 0.15, 0.15]), order, 0.01)
     assert found is not None
     assert found.tolist() == [-1, 0, -1]
-    found = panel.calls(np.array([0.95, 0.95, 0.85]), order, 0.01)
+    found = panel.calls(np.array([0.65, 0.65, 0.96]), order, 0.01)
     assert found is not None
-    assert found.tolist() == [1, 1, 0]
-    report = evaluate_photos(photos, panel, cards[0], resamples=20)
+    assert found.tolist() == [0, 1, 1]
+    report = evaluate_photos(photos, panel, FOLD_CARDS[0], resamples=20)
     assert [(one.judge, one.ai, one.real) for one in report.thresholds] == [
-        ("fold-0", 0.9, 0.1),
-        ("fold-1", 0.9, 0.2),
+        ("fold-0", 0.6, 0.1),
+        ("fold-1", 0.95, 0.2),
         ("fold-2", 0.9, 0.3),
     ]
-    mute = replace(panel, judges=(*panel.judges[:2], replace_card(panel.judges[2])))
+    # g2's logits are 1.1 and -.9: with the second's intercept scores of .89 and .52, called
+    # neither by its threshold of .95, while g1's by the first's of .6 are both called.
+    rows = {row.name: row.conditions["clean"] for row in report.sources}
+    assert (rows["g1"].called_ai, rows["g2"].called_ai) == (1, 0)
+    assert rows["g2"].mean_score == pytest.approx((0.89 + 0.52) / 2, abs=0.01)
+    assert report.conditions[0].ungated.ai_called_ai.value == 0.5
+    mute = replace(panel, judges=(*panel.judges[:2], replace(panel.judges[2], card=MUTE_CARD)))
     assert mute.calls(scores, order, 0.01) is None
-    assert evaluate_photos(photos, mute, cards[0], resamples=20).thresholds == ()
-
-
-def replace_card(judge: Judge) -> Judge:
-    return replace(judge, card=replace(judge.card, calibration=None, thresholds=None))
+    assert evaluate_photos(photos, mute, FOLD_CARDS[0], resamples=20).thresholds == ()
 
 
 def test_what_leaves_no_window_is_said(photos: Photos) -> None:
@@ -396,6 +415,14 @@ def test_attacks_are_told_beside_what_was_before(photos: Photos) -> None:
     ]
     assert {row.n for row in rows} == {4}
     assert all(row.auc <= rows[0].auc for row in rows)
+    # Each window is called by its own judge's card: one accuses all, the other none.
+    accusing, trusting = (
+        Judge(brightness, replace(card, calibration=Calibration(0.0, intercept, 9)))
+        for intercept in (9.0, -9.0)
+    )
+    halves = Panel((trusting, accusing), photos.pictures.labels.astype(int))  # the second AI
+    rows = attack_photos(photos, halves, [detector, detector], 4)
+    assert {(row.recall, row.false_positive_rate) for row in rows} == {(1, 0)}
     windows = photos.pictures.pixels[:4, :32, :32]
     with pytest.raises(ValueError, match="both classes"):
         measure_attacks(
@@ -424,11 +451,16 @@ def crossfit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's weights, with those of its folds beside them."""
     folder = tmp_path_factory.mktemp("run")
     card = replace(CARD, domain=Domain(32, None, "pictures of tests"), gates=GATES)
-    card = replace(card, metrics={"out_of_fold_clean": {}})
     for fold in range(FOLDS):
         torch.manual_seed(fold)
         tensors = build_cnn(4, 1, (8,)).state_dict()
-        save_model(folder / f"fold-{fold}", replace(card, name=f"fold-{fold}"), tensors)
+        others = sorted(set(range(FOLDS)) - {fold})
+        sources = {
+            "generators": [f"g{source}" for source in others],
+            "collections": [f"{kind}-{source}" for source in others for kind in ("ai", "real")],
+        }
+        one = replace(card, name=f"fold-{fold}", training={"sources": sources})
+        save_model(folder / f"fold-{fold}", one, tensors)
     return save_model(folder, card, tensors)
 
 

@@ -32,7 +32,11 @@ def train(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1)] = 20,
     max_minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Shorten the schedule to end within this time.")
+        float | None,
+        typer.Option(
+            min=0.01,
+            help="Shorten the schedule so that its steps, of all networks, take this time.",
+        ),
     ] = None,
     batch_size: Annotated[
         int, typer.Option(min=2, help="Pictures a step, of all processes together.")

@@ -146,6 +146,8 @@ class PhotoFeatures(nn.Module):
 
     SCALES = (1, 2, 4)
 
+    _STRIDE = 16
+
     def __init__(self, learned: nn.Module, statistics: Statistics) -> None:
         super().__init__()
         self.learned = learned
@@ -154,17 +156,18 @@ class PhotoFeatures(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """All maps in one size, the coarser ones' blocks repeated."""
         learned = nn.functional.avg_pool2d(self.learned(images / 128 - 1), 2, ceil_mode=True)
-        size = learned.shape[2:]
         with torch.no_grad():
-            maps = [nn.functional.interpolate(one, size) for one in self._maps(images)]
-        return torch.cat([learned, *maps], dim=1)
+            maps = self._maps(images)
+        return torch.cat([learned, maps], dim=1)
 
     def statistics(self, images: Tensor) -> Tensor:
         """The statistics alone, averaged over the picture: (N, 3, S, S) to (N, F)."""
-        return torch.cat([one.mean(dim=(2, 3)) for one in self._maps(images)], dim=1)
+        return self._maps(images).mean(dim=(2, 3))
 
-    def _maps(self, images: Tensor) -> list[Tensor]:
-        return [self._statistics(nn.functional.avg_pool2d(images, scale)) for scale in self.SCALES]
+    def _maps(self, images: Tensor) -> Tensor:
+        size = [-(-side // self._STRIDE) for side in images.shape[2:]]
+        maps = [self._statistics(nn.functional.avg_pool2d(images, one)) for one in self.SCALES]
+        return torch.cat([nn.functional.interpolate(one, size) for one in maps], dim=1)
 
 
 class PhotoHead(nn.Module):

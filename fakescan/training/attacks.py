@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
     from fakescan.records import UInt8Array
 
+    BoolArray = npt.NDArray[np.bool_]
     CallArray = npt.NDArray[np.int8]
     FloatArray = npt.NDArray[np.float64]
     LabelArray = npt.NDArray[np.uint8]
+    IndexArray = npt.NDArray[np.int64]
     SeatArray = npt.NDArray[np.int64]
 
 EPSILONS = (1, 2, 4)
@@ -87,6 +89,17 @@ def attack_windows(
     return np.concatenate(attacked)
 
 
+def draw_evenly(labels: LabelArray, may_be_drawn: BoolArray, count: int, seed: int) -> IndexArray:
+    """Places of about `count` of labels (N,), drawn by `seed`, half of each class, AI first."""
+    generator = np.random.default_rng(seed)
+    chosen: list[int] = []
+    for label in (AI, REAL):
+        own = np.flatnonzero((labels == label) & may_be_drawn)
+        most = min(len(own), max(1, count // 2))
+        chosen += sorted(generator.choice(own, most, replace=False).tolist())
+    return np.array(chosen)
+
+
 def measure_attacks(
     detectors: Sequence[Detector],
     seats: SeatArray,
@@ -110,7 +123,7 @@ def measure_attacks(
             shown = windows[own]
             if method is not None:
                 shown = attack_windows(detectors[seat], shown, labels[own], method, epsilon, seed)
-            logits[own] = _logits(detectors[seat], shown)
+            logits[own] = exact_logits(detectors[seat], shown)
         calls = call(logits)
         called = None if calls is None else calls == 1
         return AttackFigures(
@@ -162,11 +175,12 @@ def _uphill(detector: Detector, crops: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _logits(detector: Detector, windows: UInt8Array) -> FloatArray:
+def exact_logits(detector: Detector, windows: UInt8Array) -> npt.NDArray[np.float32]:
+    """Logits (N,) of windows (N, S, S, 3) in torch, in small batches."""
     device = detector.scale.device
     parts = [
-        detector(torch.from_numpy(windows[start : start + _BATCH]).to(device)).double().cpu()
+        detector(torch.from_numpy(windows[start : start + _BATCH]).to(device)).float().cpu()
         for start in range(0, len(windows), _BATCH)
     ]
-    logits: FloatArray = torch.cat(parts).numpy()
+    logits: npt.NDArray[np.float32] = torch.cat(parts).numpy()
     return logits

@@ -22,11 +22,11 @@ from fakescan.training.data import AI, REAL
 from fakescan.training.evaluate import Metrics
 from fakescan.training.folds import FOLDS, fold_weights, out_of_fold
 from fakescan.training.held_out import HeldOut, calibrate_by, measure_held_out, pool
-from fakescan.training.judges import load_judge, seat_by_fold
-from fakescan.training.loop import TrainingResult, train_on
-from fakescan.training.material import held_back, photo_material
+from fakescan.training.judges import load_judge, seat_one
+from fakescan.training.loop import TrainingResult, refuse_checkpoint, train_on
+from fakescan.training.material import PHOTO_WINDOW, held_back, photo_material
 from fakescan.training.options import TrainingOptions
-from fakescan.training.photos import Kind, Photos
+from fakescan.training.photos import Kind, Photos, list_sources
 from fakescan.training.processes import ALONE, Processes
 from fakescan.training.recompression import CLEAN, DEGRADATIONS
 from fakescan.weights import read_card, save_card
@@ -45,24 +45,33 @@ def train_photo(
 
     With `options.fold` only that fold's. The folds' lie in the folder of the run. `max_minutes`
     are for all of them together, in equal parts. `resume` keeps what is finished. Raises
-    FakescanError for a fold that is none, and where one would hold back no picture of a class.
+    FakescanError for a fold that is none, where one would hold back no picture of a class, for
+    `init` where a fold is yet to be trained, and for kept networks of another run.
     """
     device = processes.pick_device(options.device)
     _check_folds(photos, range(FOLDS) if options.fold is None else (options.fold,))
     if options.fold is not None:
         return train_on(photo_material(photos, options, device), options, processes)
     options = replace(options, name=options.name or options.architecture.name)
-    if options.max_minutes is not None:
-        options = replace(options, max_minutes=options.max_minutes / (FOLDS + 1))
     assert options.name is not None
     folder = options.output / options.name
-    networks = []
-    for fold in range(FOLDS):
+    refuse_checkpoint(folder, options)
+    networks = [fold_weights(folder, fold) for fold in range(FOLDS)]
+    # The card is written last: where it is, the fold is finished.
+    kept = [options.resume and path.with_suffix(".json").exists() for path in networks]
+    if options.init is not None and not all(kept):
+        raise FakescanError(
+            "--init: what a fold holds back would be judged by weights that may have seen it; train"
+            " each with --fold and --init of its own, or leave it out"
+        )
+    for fold, weights in enumerate(networks):
+        if kept[fold]:
+            _check_kept(weights, photos, fold, options)
+            continue
         part = replace(options, output=folder, name=f"fold-{fold}", fold=fold)
-        weights = fold_weights(folder, fold)
-        if not (options.resume and weights.exists()):
-            train_on(photo_material(photos, part, device), part, processes)
-        networks.append(weights)
+        if options.max_minutes is not None:
+            part = replace(part, max_minutes=options.max_minutes / (FOLDS + 1))
+        train_on(photo_material(photos, part, device), part, processes)
     held_out: Mapping[str, HeldOut] = {}
     if processes.is_first:
         judged = judge_out_of_fold(photos, networks, options.device)
@@ -82,10 +91,23 @@ def _check_folds(photos: Photos, folds: Iterable[int]) -> None:
         labels = photos.pictures.labels[held_back(photos, fold)]
         for kind, label in ((Kind.AI, AI), (Kind.REAL, REAL)):
             if label not in labels:
+                sources = {origin.source for origin in photos.origins if origin.kind == kind}
                 raise FakescanError(
-                    f"fold {fold} holds back no {kind} picture: {FOLDS} sources of each class that"
-                    " have no collection in common are needed to validate by source"
+                    f"fold {fold} holds back no {kind} picture; {kind} has {len(sources)} sources,"
+                    f" and validation by source takes one in each of {FOLDS} folds, which share no"
+                    " generator or collection"
                 )
+
+
+def _check_kept(weights: Path, photos: Photos, fold: int, options: TrainingOptions) -> None:
+    card = read_card(weights.with_suffix(".json"))
+    chosen = np.flatnonzero(photos.folds.training(fold))
+    sources = list_sources(photos.origins[index] for index in chosen.tolist())
+    found = (card.architecture, card.input.size, card.training.get("sources"))
+    if found != (options.architecture, options.size or PHOTO_WINDOW, sources):
+        raise FakescanError(
+            f"{weights}: of another run, or of other pictures; --name begins another run"
+        )
 
 
 def judge_out_of_fold(
@@ -95,10 +117,10 @@ def judge_out_of_fold(
 
     What the gates refuse a scan wouldn't judge either: it is left out, in each condition anew.
     """
-    judges = [load_judge(path, backend=BackendName.TORCH, device=device) for path in networks]
-    panel = seat_by_fold(tuple(judges), photos.folds)
     found = []
-    for fold in range(FOLDS):
+    for fold, path in enumerate(networks):
+        judge = load_judge(path, backend=BackendName.TORCH, device=device)
+        panel = seat_one(judge, len(photos.origins))
         places = held_back(photos, fold)
         labels = photos.pictures.labels[places]
         held_out = {}

@@ -50,6 +50,12 @@ _BLUR_REACH = 3
 _LEAST_BLUR = 0.2
 
 
+def side_for(window: int) -> int:
+    """The side in pixels that pictures have at least, for windows of `window` to be drawn."""
+    # More than the window is coded, so that the window can lie at any phase of the blocks' grid.
+    return -(-(window + 2 * BLOCK) // _CODED_BLOCK) * _CODED_BLOCK
+
+
 def draw_windows(
     pictures: Tensor, window: int, options: DegradationOptions, generator: torch.Generator
 ) -> Tensor:
@@ -58,8 +64,7 @@ def draw_windows(
     `pictures` is uint8 (N, S, S, 3). Each gives one window from a random place, mirrored half of
     the time; scales that its S pixels can't fill are not drawn.
     """
-    # More than the window is coded, so that the window can lie at any phase of the blocks' grid.
-    side = -(-(window + 2 * BLOCK) // _CODED_BLOCK) * _CODED_BLOCK
+    side = side_for(window)
     images = _resize(pictures, side, options, generator)
     images = _sometimes(options.blur, _blur, images, options, generator)
     images = _sometimes(options.noise, _add_noise, images, options, generator)

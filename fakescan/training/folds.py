@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     BoolArray = npt.NDArray[np.bool_]
-    LabelArray = npt.NDArray[np.uint8]
 
 FOLDS = 3
 """As many as there are families large enough to stand for a generator never seen."""
@@ -44,11 +43,12 @@ class Folds:
         return found
 
 
-def assign_folds(pairs: Sequence[tuple[str, str]], labels: LabelArray) -> Folds:
+def assign_folds(pairs: Sequence[tuple[str, str]], kinds: Sequence[str]) -> Folds:
     """The folds of pictures with these (generator, collection) pairs; either may be empty.
 
     Sources that all stand on the committed list, folds.toml, get its folds. Others are assigned
-    by connected components, the largest first, each to the fold with the least of its class.
+    by connected components, the largest first, each to the fold with the least of the kind that
+    most of its pictures are of; `kinds` are the pictures' own.
     """
     generators, collections = _read_list()
     if all(
@@ -62,14 +62,15 @@ def assign_folds(pairs: Sequence[tuple[str, str]], labels: LabelArray) -> Folds:
         return Folds(touches)
     components = find_components(pairs)
     sizes = Counter(components.tolist())
-    filled = np.zeros((2, FOLDS), dtype=np.int64)
+    filled = {kind: np.zeros(FOLDS, dtype=np.int64) for kind in kinds}
     touches = np.zeros((len(pairs), FOLDS), dtype=np.bool_)
     for component in sorted(sizes, key=lambda one: (-sizes[one], one)):
         members = components == component
-        label = int(labels[members].mean() >= 0.5)
-        fold = int(filled[label].argmin())
+        own = Counter(kinds[member] for member in np.flatnonzero(members).tolist())
+        filled_so_far = filled[own.most_common(1)[0][0]]
+        fold = int(filled_so_far.argmin())
         touches[members, fold] = True
-        filled[label, fold] += sizes[component]
+        filled_so_far[fold] += sizes[component]
     return Folds(touches)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,17 +16,16 @@ from fakescan.gates import check_gates
 from fakescan.hub import LocatedModel
 from fakescan.model import Detector, build_detector, pick_device
 from fakescan.processing import process
-from fakescan.records import FakescanError
+from fakescan.records import FakescanError, Split
 from fakescan.training.evaluate import pooled_logits
-from fakescan.training.folds import FOLDS, fold_weights, out_of_fold
-from fakescan.training.recompression import CLEAN
+from fakescan.training.folds import FOLDS, fold_weights
 from fakescan.weights import Calibration, ModelCard, load_card, load_tensors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fakescan.records import Reason, UInt8Array
-    from fakescan.training.folds import Folds
+    from fakescan.training.photos import Origin
     from fakescan.weights import Gates
 
     BoolArray = npt.NDArray[np.bool_]
@@ -156,12 +155,14 @@ def seat_one(judge: Judge, count: int) -> Panel:
     return Panel((judge,), np.zeros(count, dtype=np.int64))
 
 
-def seat_by_fold(judges: tuple[Judge, ...], folds: Folds) -> Panel:
-    """A panel in which judge K judges what fold K holds back, and nothing else."""
-    seats = np.full(len(folds.touches), -1, dtype=np.int64)
-    for fold in range(len(judges)):
-        seats[folds.validation(fold)] = fold
-    return Panel(judges, seats)
+def seat_by_fold(judges: tuple[Judge, ...], origins: Sequence[Origin]) -> Panel:
+    """A panel in which each judge has the pictures of which it alone has seen no source.
+
+    Their cards tell what they were trained on, whichever pictures these are.
+    """
+    seen = [judge.card.training["sources"] for judge in judges]
+    is_new = np.array([[not origin.is_of(sources) for sources in seen] for origin in origins])
+    return Panel(judges, np.where(is_new.sum(axis=1) == 1, is_new.argmax(axis=1), -1))
 
 
 def load_judge(
@@ -194,8 +195,8 @@ def load_detectors(panel: Panel, device: str = "auto") -> tuple[Detector, ...]:
 def find_fold_networks(weights: Path) -> list[Path]:
     """The folds' weights of the run that made `weights`: fold-K/fold-K.safetensors beside it.
 
-    Raises FakescanError where one is missing, looks through other windows, or was not calibrated
-    by the other folds, as the end of a run does.
+    Raises FakescanError where one is missing, looks through other windows, or is of a run that has
+    not ended, with each fold calibrated by the others.
     """
     paths = [fold_weights(weights.parent, fold) for fold in range(FOLDS)]
     for path in paths:
@@ -207,9 +208,11 @@ def find_fold_networks(weights: Path) -> list[Path]:
     cards = [load_card(path) for path in paths]
     if len({card.input.size for card in cards}) > 1:
         raise FakescanError(f"--out-of-fold: the folds beside {weights} are of several runs")
-    if not all(out_of_fold(CLEAN) in card.metrics for card in cards):
+    if any(
+        Split.VALIDATION.value in card.metrics or "sources" not in card.training for card in cards
+    ):
         raise FakescanError(
-            f"--out-of-fold: the folds beside {weights} are calibrated by their own pictures;"
-            " train --resume ends the run, where each is by the others'"
+            f"--out-of-fold: the run of the folds beside {weights} has not ended, so that they are"
+            " calibrated by their own pictures; train --resume ends it"
         )
     return paths

@@ -54,6 +54,17 @@ class _Progress:
 
 CHECKPOINT_SECONDS = 300
 
+_CHECKPOINT = "checkpoint.pt"
+
+
+def refuse_checkpoint(folder: Path, options: TrainingOptions) -> None:
+    """Raise FakescanError where a run in `folder` has begun, and is not to be resumed."""
+    checkpoint = folder / _CHECKPOINT
+    if checkpoint.exists() and not options.resume:
+        raise FakescanError(
+            f"{checkpoint} is there already: --resume goes on with it, --name begins another run"
+        )
+
 
 def train_on(
     material: Material, options: TrainingOptions, processes: Processes = ALONE
@@ -114,7 +125,7 @@ class _Run:
 
     @property
     def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
+        return self.folder / _CHECKPOINT
 
     def start(self) -> None:
         """Make the folder, or take up the checkpoint in it."""
@@ -122,17 +133,15 @@ class _Run:
         if not self.checkpoint.exists():
             self.material.prepare(self.network)
             self.average.network.load_state_dict(self.network.state_dict())
-        elif self.options.resume:
-            self._take_up()
         else:
-            raise FakescanError(
-                f"{self.checkpoint} is there already: --resume goes on with it,"
-                " --name begins another run"
-            )
+            refuse_checkpoint(self.folder, self.options)
+            self._take_up()
 
     def _take_up(self) -> None:
         try:
             saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            if saved["material"] != self._material():
+                raise ValueError("other pictures")
             self.network.load_state_dict(saved["network"])
             self.average.network.load_state_dict(saved["average"])
             self.optimizer.load_state_dict(saved["optimizer"])
@@ -151,10 +160,16 @@ class _Run:
             "average": self.average.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
+            "material": self._material(),
             **asdict(self.progress),
         }
         torch.save(document, unfinished)
         unfinished.replace(self.checkpoint)
+
+    def _material(self) -> dict[str, int | None]:
+        # What tells one run's pictures from another's.
+        batches = self.material.batches
+        return {"pictures": batches.count, "side": batches.side, "fold": self.options.fold}
 
     def keep_if_best(self, row: Mapping[str, float]) -> None:
         """Keep the averaged weights where they are asked for and no epoch's were better."""
@@ -180,7 +195,8 @@ class _Run:
         steps = self.options.epochs * self.material.batches.steps_per_epoch
         done = self.progress.step / steps
         if self.options.max_minutes is not None:
-            done = max(done, self.progress.seconds / (60 * self.options.max_minutes))
+            minutes = self.options.max_minutes * self.material.share
+            done = max(done, self.progress.seconds / (60 * minutes))
         return min(done, 1.0)
 
     def epochs(self) -> Iterator[dict[str, float]]:
@@ -325,7 +341,7 @@ class _Run:
         options = {
             key: str(value) if isinstance(value, Path) else value
             for key, value in options.items()
-            if key not in {"architecture", "data"}
+            if key not in {"architecture", "data", *self.material.ignores}
         }
         return {
             "program": f"fakescan {__version__}",
@@ -334,6 +350,7 @@ class _Run:
             "pictures": self.material.batches.count,
             "validation_pictures": validation_pictures,
             "left_out": self.material.left_out,
+            **self.material.record,
             "steps": self.progress.step,
             "epochs": round(self.progress.step / self.material.batches.steps_per_epoch, 2),
             **({} if self.best is None else {"best_epoch": self.best["epoch"]}),

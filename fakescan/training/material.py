@@ -21,11 +21,12 @@ from fakescan.training.batches import (
 )
 from fakescan.training.boosting import fit_trees
 from fakescan.training.data import Dataset, Pictures, read_dataset, split_off
-from fakescan.training.degradation import DegradationOptions
+from fakescan.training.degradation import DegradationOptions, side_for
+from fakescan.training.folds import FOLDS
 from fakescan.training.held_out import HeldOut
 from fakescan.training.initialisation import IMAGENET_MEAN, IMAGENET_STD
 from fakescan.training.options import TrainingOptions
-from fakescan.training.photos import Kind, Photos
+from fakescan.training.photos import Kind, Photos, list_sources
 from fakescan.weights import Domain, Gates
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ Triple = tuple[float, float, float]
 PHOTO_WINDOW = 128
 """So that a crop of 256 pixels, halved, still fills one."""
 
+_IGNORED = frozenset(
+    {"shift", "flip", "rotation", "zoom", "degrade", "mirror", "validation_fraction"}
+)
+"""Options of training that photographs make nothing of: they have a degradation of their own."""
+
 _LEAST_DEVIATION = 1e-3
 _PIXELS_SAMPLED = 10_000_000
 
@@ -47,7 +53,9 @@ class Material:
     """Batches to train on, pictures to validate and to report on, and what the card says of them.
 
     Without `validation` there is `held_out`: by its name, what to calibrate by instead. `prepare`
-    fits what of a new network isn't trained step by step.
+    fits what of a new network isn't trained step by step. `share` is the part of the options'
+    `max_minutes` that is for this network. `record` is for the card's training record, which
+    leaves out the options that this material `ignores`.
 
     `mean` and `std` are what pixels in [0, 1] are normalised by; `mirror` and `enlarge` are for
     the detector: see `Input`.
@@ -67,6 +75,9 @@ class Material:
     gates: Gates | None = None
     held_out: Mapping[str, HeldOut] = field(default_factory=dict)
     prepare: Callable[[Network], None] = lambda network: None
+    share: float = 1.0
+    record: Mapping[str, object] = field(default_factory=dict)
+    ignores: frozenset[str] = frozenset()
 
 
 def read_material(path: Path, options: TrainingOptions, device: torch.device) -> Material:
@@ -124,11 +135,21 @@ def photo_material(
     """
     if options.enlarge is not None:
         raise FakescanError("--enlarge: the photo network judges windows as they are")
+    if options.best_epoch:
+        raise FakescanError(
+            "--best-epoch: what a fold holds back measures its network, and must choose nothing"
+        )
+    window = options.size or PHOTO_WINDOW
+    side = photos.pictures.pixels.shape[1]
+    if side_for(window) > side:
+        raise FakescanError(
+            f"--size: windows of {window} px are drawn from crops of {side_for(window)} px and"
+            f" more, and these have {side}"
+        )
     training, validation = photos, None
     if options.fold is not None:
         training = photos.take(np.flatnonzero(photos.folds.training(options.fold)))
         validation = photos.take(held_back(photos, options.fold)).pictures
-    window = options.size or PHOTO_WINDOW
     batches = DegradedWindows(
         training, window, options.batch_size, DegradationOptions(), options.seed, device
     )
@@ -153,6 +174,9 @@ def photo_material(
         gates=PHOTO_GATES,
         held_out=held_out or {},
         prepare=partial(fit_trees, batches=batches, seed=options.seed),
+        share=1.0 if options.fold is not None else 1 / (FOLDS + 1),
+        record={"sources": list_sources(training.origins)},
+        ignores=_IGNORED,
     )
 
 

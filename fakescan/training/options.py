@@ -30,9 +30,10 @@ class TrainingOptions:
     """All that decides what `train` makes. The card keeps it.
 
     `max_minutes` shortens the schedule, not the run: learning rates fall with whichever of steps
-    and minutes is further on, so that a slow machine still ends with an annealed model. `fold` is
-    the part of the sources that `photo` holds back for validation; without one it trains a network
-    for each, and on their scores calibrates one that has seen all.
+    and minutes is further on, so that a slow machine still ends with an annealed model. It counts
+    steps; what is measured besides comes on top. `fold` is the part of the sources that `photo`
+    holds back for validation; without one it trains a network for each, and on their scores
+    calibrates one that has seen all.
 
     `shift`, `flip`, `rotation`, `zoom` and `degrade` are `batches.Augmentation`'s, `mirror` and
     `enlarge` the card's `Input`'s. With `best_epoch` the weights are those of the epoch that was

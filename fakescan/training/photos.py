@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float64]
 
 INDEX = "index.csv"
+
+Sources = Mapping[str, list[str]]
+"""Names of `generators` and of `collections`, as a card keeps them."""
 
 
 class Kind(StrEnum):
@@ -64,6 +68,19 @@ class Origin:
         """What is counted as one source: the generator, or else the collection."""
         return self.generator or self.collection
 
+    def is_of(self, sources: Sources) -> bool:
+        """Whether its generator or its collection is among `sources`."""
+        return self.generator in sources["generators"] or self.collection in sources["collections"]
+
+
+def list_sources(origins: Iterable[Origin]) -> Sources:
+    """Every generator and every collection of `origins`."""
+    found = list(origins)
+    return {
+        "generators": sorted({one.generator for one in found} - {""}),
+        "collections": sorted({one.collection for one in found} - {""}),
+    }
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Photos:
@@ -90,8 +107,8 @@ def is_photo_folder(path: Path) -> bool:
 def read_photos(folder: Path) -> Photos:
     """Read every crop that the folder's index names; all must have one size.
 
-    Raises FakescanError for a folder without an index, a missing class, a class of one source,
-    and crops that can't be read or differ in size.
+    Raises FakescanError for a folder without an index, a missing class, and crops that can't be
+    read or differ in size.
     """
     try:
         with (folder / INDEX).open(newline="", encoding="utf-8") as file:
@@ -101,14 +118,8 @@ def read_photos(folder: Path) -> Photos:
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise FakescanError(f"{folder}: no usable {INDEX} ({error!r})") from error
     for kind in (Kind.AI, Kind.REAL):
-        found = {
-            one or other for (one, other), own in zip(pairs, kinds, strict=True) if own == kind
-        }
-        if len(found) < 2:
-            raise FakescanError(
-                f"{folder}: class {kind} has {len(found)} sources; two are needed, since"
-                " validation is by source"
-            )
+        if kind not in kinds:
+            raise FakescanError(f"{folder}: {INDEX} names no {kind} picture")
     crops: list[UInt8Array] = []
     origins: list[Origin] = []
     for row, kind in zip(rows, kinds, strict=True):
@@ -119,7 +130,7 @@ def read_photos(folder: Path) -> Photos:
         origins.append(origin)
     labels = np.array([AI if kind == Kind.AI else REAL for kind in kinds], dtype=np.uint8)
     pictures = Pictures(np.stack(crops), labels, tuple(row["path"] for row in rows))
-    return Photos(pictures, tuple(origins), assign_folds(pairs, labels))
+    return Photos(pictures, tuple(origins), assign_folds(pairs, kinds))
 
 
 def _read_crop(folder: Path, row: dict[str, str], kind: Kind) -> tuple[UInt8Array, Origin]:
@@ -163,7 +174,8 @@ def weigh(photos: Photos) -> FloatArray:
 
     Both classes have half; within a class sources count by the root of their size; and then each
     route through codecs is as frequent among real pictures as among AI, so that nothing but the
-    pixels' making tells them apart. A route that one class lacks is not drawn at all.
+    pixels' making tells them apart, as far as no picture comes up too often for it. A route that
+    one class lacks is not drawn at all.
     """
     labels = photos.pictures.labels
     sources = [origin.source for origin in photos.origins]

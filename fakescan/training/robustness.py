@@ -14,7 +14,8 @@ import numpy as np
 
 from fakescan.images import crop_positions, cut_crops
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError
-from fakescan.training.attacks import AttackFigures, measure_attacks
+from fakescan.training.attacks import AttackFigures, draw_evenly, measure_attacks
+from fakescan.training.data import AI, REAL
 from fakescan.training.evaluate import WINDOWS, area_under_curve
 from fakescan.training.figures import Condition, Outcome, SourceRow, Tables
 from fakescan.training.photos import Kind, Origin, Photos
@@ -154,24 +155,18 @@ def attack_photos(
 
     `detectors` are the panel's, in torch. Raises FakescanError where a class has no picture.
     """
-    generator = np.random.default_rng(seed)
-    chosen: list[int] = []
-    for kind in (Kind.AI, Kind.REAL):
-        own = [
-            index
-            for index, origin in enumerate(photos.origins)
-            if origin.kind == kind and panel.seats[index] >= 0
-        ]
-        if not own:
+    labels = photos.pictures.labels
+    can_be_judged = panel.seats >= 0
+    can_be_judged &= np.array([one.kind != Kind.CONFOUNDER for one in photos.origins])
+    for kind, label in ((Kind.AI, AI), (Kind.REAL, REAL)):
+        if not (can_be_judged & (labels == label)).any():
             raise FakescanError(f"--attack: no {kind} picture is left to judge")
-        most = min(len(own), max(1, count // 2))
-        chosen += sorted(generator.choice(own, most, replace=False).tolist())
+    places = draw_evenly(labels, can_be_judged, count, seed)
     size = panel.judges[0].size
     windows = []
-    for index in chosen:
+    for index in places.tolist():
         picture = photos.pictures.pixels[index]
         windows.append(cut_crops(picture, size, crop_positions(picture, size, WINDOWS)[:1])[0])
-    places = np.array(chosen)
 
     def call(logits: FloatArray) -> CallArray | None:
         return panel.calls(panel.scores(logits, places), places, max_false_positive_rate)
@@ -180,7 +175,7 @@ def attack_photos(
         detectors,
         panel.seats[places],
         np.stack(windows),
-        photos.pictures.labels[places],
+        labels[places],
         call,
         seed,
     )

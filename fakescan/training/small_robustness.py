@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from fakescan.training.attacks import EPSILONS, Method, attack_windows
-from fakescan.training.data import AI, REAL, Pictures
+from fakescan.training.attacks import (
+    EPSILONS,
+    Method,
+    attack_windows,
+    draw_evenly,
+    exact_logits,
+)
+from fakescan.training.data import REAL, Pictures
 from fakescan.training.evaluate import compute_metrics, pooled_logits
 from fakescan.training.recompression import CLEAN, add_noise, blur, encode_jpeg
 
@@ -70,16 +76,11 @@ def measure_attacked(
 
     The first is of the same pictures as they are. Pictures are of the model's size.
     """
-    generator = np.random.default_rng(seed)
-    chosen: list[int] = []
-    for label in (AI, REAL):
-        own = np.flatnonzero(pictures.labels == label)
-        most = min(len(own), max(1, count // 2))
-        chosen += sorted(generator.choice(own, most, replace=False).tolist())
-    attacked = pictures.take(np.array(chosen))
+    everything = np.ones(len(pictures), dtype=np.bool_)
+    attacked = pictures.take(draw_evenly(pictures.labels, everything, count, seed))
 
     def measure(name: str, pixels: UInt8Array) -> ConditionRow:
-        return _row(name, partial(_logits, detector), card, pixels, attacked.labels, None)
+        return _row(name, partial(exact_logits, detector), card, pixels, attacked.labels, None)
 
     rows = [measure("not-attacked", attacked.pixels)]
     attacks = list(itertools.product(Method, EPSILONS))
@@ -109,15 +110,6 @@ def _row(
         false_positive_rate=metrics.false_positives / int((labels == REAL).sum()),
         published=published,
     )
-
-
-def _logits(detector: Detector, crops: UInt8Array) -> npt.NDArray[np.float32]:
-    import torch
-
-    with torch.no_grad():
-        shown = torch.from_numpy(crops).to(detector.scale.device)
-        logits: npt.NDArray[np.float32] = detector(shown).float().cpu().numpy()
-    return logits
 
 
 def _keep(pixels: UInt8Array, _: int) -> UInt8Array:
