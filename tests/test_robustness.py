@@ -194,7 +194,7 @@ def test_figures_by_hand(report: RobustnessReport) -> None:
     assert figures.confounders_called_ai is not None
     assert figures.confounders_called_ai.value == 0.5
     names = [condition.name for condition in report.conditions]
-    assert names == [*DEGRADATIONS, "all-alike-jpeg-85", "clean-original-jpeg-only"]
+    assert names == [*DEGRADATIONS, "clean-original-jpeg-only"]
     assert report.conditions[-1].ungated.n_ai == 2
 
 
@@ -466,10 +466,13 @@ def crossfit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_photos_on_the_command_line(folder: Path, crossfit: Path) -> None:
     flags = ("evaluate", "--model", crossfit, "--data", folder, "--device", "cpu")
-    told = run(*flags, "--out-of-fold", "--attack", "4", "--json")
+    asked = ("--condition", "blur", "--condition", "jpeg-70")
+    told = run(*flags, "--out-of-fold", *asked, "--attack", "4", "--json")
     assert told.code == 0, told.stderr
     document = json.loads(told.stdout)
     assert document["out_of_fold"] is True
+    names = [one["name"] for one in document["conditions"]]
+    assert names == ["clean", "jpeg-70", "blur", "clean-original-jpeg-only"]
     assert [one["judge"] for one in document["thresholds"]] == ["fold-0", "fold-1", "fold-2"]
     assert document["n"] == {"ai": 6, "real": 6, "confounder": 0}
     assert document["conditions"][0]["gated"]["auc"].keys() == {"value", "low", "high"}
@@ -501,6 +504,15 @@ def test_options_of_other_folders_are_refused(
     outcome = run("evaluate", "--model", crossfit, "--data", folder, *option)
     assert outcome.code == 2
     assert option[0] in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+def test_an_unknown_condition_is_said(folder: Path, crossfit: Path) -> None:
+    flags = ("evaluate", "--model", crossfit, "--data", folder, "--condition", "jpeg-71")
+    outcome = run(*flags)
+    assert outcome.code == 2
+    assert "'jpeg-71'" in outcome.stderr
+    assert "jpeg-70" in outcome.stderr
     assert len(outcome.stderr.splitlines()) == 1
 
 

@@ -22,6 +22,8 @@ from fakescan.cli.options import (
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError, Split
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from fakescan.backends import Backend
     from fakescan.hub import LocatedModel
     from fakescan.training.data import Pictures
@@ -70,6 +72,13 @@ def evaluate(
             " are.",
         ),
     ] = False,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="photos: measure clean and so degraded pictures only; may be repeated. All by"
+            " default."
+        ),
+    ] = None,
     attack: Annotated[
         int | None,
         typer.Option(
@@ -115,13 +124,21 @@ def evaluate(
             },
         )
         report = _evaluate_photos(
-            located, path, out_of_fold, attack, max_fpr, backend, device, precision
+            located,
+            path,
+            out_of_fold,
+            condition or (),
+            attack,
+            max_fpr,
+            backend,
+            device,
+            precision,
         )
         _show_report(report, picture, json_output=json_output)
         return
     _refuse(
         f"{path} has no index.csv, so it tells no sources",
-        {"--out-of-fold": out_of_fold, "--max-fpr": max_fpr},
+        {"--out-of-fold": out_of_fold, "--condition": condition or None, "--max-fpr": max_fpr},
     )
     if attack is not None and not robustness:
         raise FakescanError(
@@ -215,6 +232,7 @@ def _evaluate_photos(
     model: LocatedModel,
     path: Path,
     out_of_fold: bool,
+    conditions: Collection[str],
     attack: int | None,
     max_fpr: float | None,
     backend: BackendName,
@@ -233,6 +251,7 @@ def _evaluate_photos(
         seat_one,
     )
     from fakescan.training.photos import read_photos
+    from fakescan.training.recompression import pick_degradations
     from fakescan.training.robustness import attack_photos, evaluate_photos
 
     card = card_of(model)
@@ -242,7 +261,8 @@ def _evaluate_photos(
         load_judge(network, backend=backend, device=device, precision=precision)
         for network in networks
     )
-    # A rate that a card can't promise is told before anything is read.
+    # What can't be is told before anything is read: a rate that a card can't promise, a condition.
+    pick_degradations(conditions)
     for judge in judges:
         pick_thresholds(judge.card, rate)
     photos = read_photos(path)
@@ -250,7 +270,14 @@ def _evaluate_photos(
         panel = seat_by_fold(judges, photos.origins)
     else:
         panel = seat_one(judges[0], len(photos.origins))
-    report = evaluate_photos(photos, panel, card, data=path.name, max_false_positive_rate=rate)
+    report = evaluate_photos(
+        photos,
+        panel,
+        card,
+        data=path.name,
+        conditions=conditions,
+        max_false_positive_rate=rate,
+    )
     if attack is None:
         return report
     detectors = load_detectors(panel, device)

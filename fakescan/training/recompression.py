@@ -8,12 +8,14 @@ and is deterministic.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFilter
+
+from fakescan.records import FakescanError
 
 if TYPE_CHECKING:
     from fakescan.records import UInt8Array
@@ -93,10 +95,20 @@ DEGRADATIONS: Mapping[str, Degradation] = {
     "half-jpeg-75": partial(_shrink_and_encode, scale=0.5, quality=75),
     "screenshot": shoot_screen,
     "blur": blur,
+    # Every picture last encoded alike, so that the codec that it came by tells less.
+    "all-alike-jpeg-85": partial(encode_jpeg, quality=85),
 }
 """By name, mildest first within a kind."""
 
-ALIKE = "all-alike-jpeg-85"
-"""Every picture last encoded alike, so that the codec that it came by tells less."""
 
-encode_alike: Degradation = partial(encode_jpeg, quality=85)
+def pick_degradations(names: Collection[str]) -> Mapping[str, Degradation]:
+    """Those of `names`, all without any; in their usual order, and what is clean in any case.
+
+    Raises FakescanError for a name that is none.
+    """
+    if unknown := set(names) - DEGRADATIONS.keys():
+        raise FakescanError(
+            f"there is no condition {min(unknown)!r}; known: {', '.join(DEGRADATIONS)}"
+        )
+    chosen = {CLEAN, *names} if names else DEGRADATIONS.keys()
+    return {name: degrade for name, degrade in DEGRADATIONS.items() if name in chosen}

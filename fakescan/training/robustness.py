@@ -6,7 +6,7 @@ the folds' networks come from the other folds, so that no picture chose what it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from fakescan.training.data import AI, REAL
 from fakescan.training.evaluate import WINDOWS, area_under_curve
 from fakescan.training.figures import Condition, Outcome, SourceRow, Tables
 from fakescan.training.photos import Kind, Origin, Photos
-from fakescan.training.recompression import ALIKE, CLEAN, DEGRADATIONS, encode_alike
+from fakescan.training.recompression import CLEAN, pick_degradations
 from fakescan.training.resampling import RESAMPLES, draw_weights
 from fakescan.weights import ModelCard
 
@@ -84,13 +84,16 @@ def evaluate_photos(
     card: ModelCard,
     *,
     data: str = "",
+    conditions: Collection[str] = (),
     max_false_positive_rate: float = DEFAULT_MAX_FALSE_POSITIVE_RATE,
     resamples: int = RESAMPLES,
 ) -> RobustnessReport:
-    """Judge every picture that has a seat, in every condition; `card` is the model's own.
+    """Judge every picture that has a seat; `card` is the model's own.
 
-    Raises FakescanError where no picture of a class has one, where a crop is smaller than the
-    window, and for a false-positive rate that a judge's card can't promise.
+    Clean, and in `conditions`: names of degradations, all of them by default.
+
+    Raises FakescanError where no picture of a class has a seat, where a crop is smaller than the
+    window, for an unknown condition, and for a false-positive rate that a card can't promise.
     """
     thresholds = panel.thresholds(max_false_positive_rate)
     indices = np.flatnonzero(panel.seats >= 0)
@@ -106,7 +109,7 @@ def evaluate_photos(
     )
     outcomes: dict[str, Outcome] = {}
     too_small = []
-    for name, degrade in {**DEGRADATIONS, ALIKE: encode_alike}.items():
+    for name, degrade in pick_degradations(conditions).items():
         judged = panel.judge(photos.pictures.pixels, indices, degrade, card.gates, name)
         if judged is None:
             too_small.append(name)
