@@ -124,8 +124,8 @@ def evaluate_photos(
         )
     everything = np.ones(len(origins), dtype=np.bool_)
     is_original = np.array([origin.route.startswith("original") for origin in origins])
-    conditions = [tables.tabulate(name, one, everything) for name, one in outcomes.items()]
-    conditions.append(tables.tabulate(ORIGINAL, outcomes[CLEAN], is_original))
+    measured = [tables.tabulate(name, one, everything) for name, one in outcomes.items()]
+    measured.append(tables.tabulate(ORIGINAL, outcomes[CLEAN], is_original))
     return RobustnessReport(
         model=f"{card.name} {card.version}",
         data=data,
@@ -139,7 +139,7 @@ def evaluate_photos(
             for judge, (real, ai) in zip(panel.judges, thresholds, strict=False)
         ),
         resamples=resamples,
-        conditions=tuple(conditions),
+        conditions=tuple(measured),
         baselines=_measure_baselines(origins, kinds, is_original),
         sources=tables.list_sources(origins, outcomes),
     )
