@@ -100,7 +100,7 @@ def make_photos() -> Photos:
         for number, (kind, generator, collection, _) in enumerate(PICTURES)
     )
     touches = np.zeros((len(PICTURES), FOLDS), dtype=np.bool_)
-    touches[np.arange(len(PICTURES)), np.arange(len(PICTURES)) % FOLDS] = True
+    touches[np.arange(len(PICTURES)), (0, 0, 1, 1, 0, 1, 2, 2, 2, 0)] = True
     touches[9] = True  # of several folds: validates nowhere
     names = tuple(f"{number}.jpg" for number in range(len(PICTURES)))
     return Photos(Pictures(pixels, labels, names), origins, Folds(touches))
@@ -323,9 +323,10 @@ def test_each_fold_is_judged_by_its_own_model(photos: Photos) -> None:
         Judge(lambda crops, fold=fold: np.full(len(crops), fold, np.float32), card)
         for fold, card in enumerate(FOLD_CARDS)
     )
-    panel = seat_by_fold(judges, photos.origins)
-    # g1 and r1 are new to the first alone, g2 to the second, r2 to the third; c1 to all.
-    assert panel.seats.tolist() == [0, 0, 1, 1, 0, 0, 2, 2, -1, -1]
+    panel = seat_by_fold(judges, photos.folds, photos.origins)
+    # g1 and r1 are new to the first alone, g2 to the second, r2 to the third, c1 to all; one r1
+    # lies in the second's fold now, which has seen r1, and one c1 in several.
+    assert panel.seats.tolist() == [0, 0, 1, 1, 0, -1, 2, 2, 2, -1]
     order = np.array([7, 0, 2])
     logits = panel.logits(photos.pictures.pixels[order], order)
     assert logits.tolist() == [2, 0, 1]
@@ -336,7 +337,8 @@ def test_each_fold_is_judged_by_its_own_model(photos: Photos) -> None:
 
 
 def test_each_judge_scores_and_calls_by_its_own_card(photos: Photos) -> None:
-    panel = seat_by_fold(tuple(Judge(brightness, card) for card in FOLD_CARDS), photos.origins)
+    judges = tuple(Judge(brightness, card) for card in FOLD_CARDS)
+    panel = seat_by_fold(judges, photos.folds, photos.origins)
     order, logits = np.array([7, 0, 2]), np.full(3, -1.0)  # of judges 2, 0 and 1
     scores = panel.scores(logits, order)
     assert scores.tolist() == pytest.approx([0.7311, 0.2689, 0.5], abs=1e-4)

@@ -267,7 +267,7 @@ def _evaluate_photos(
         pick_thresholds(judge.card, rate)
     photos = read_photos(path)
     if out_of_fold:
-        panel = seat_by_fold(judges, photos.origins)
+        panel = seat_by_fold(judges, photos.folds, photos.origins)
     else:
         panel = seat_one(judges[0], len(photos.origins))
     report = evaluate_photos(

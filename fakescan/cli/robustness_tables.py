@@ -103,7 +103,7 @@ def _remarks(report: RobustnessReport) -> list[str]:
     counts = ", ".join(f"{count:,} {kind}" for kind, count in report.n.items())
     lines = [f"{counts}; 95 % intervals from {report.resamples:,} resamples of sources."]
     if report.left_out:
-        lines.append(f"{report.left_out:,} left out: every fold's network has seen their source.")
+        lines.append(f"{report.left_out:,} left out: no fold alone holds back their sources.")
     if report.too_small:
         lines.append(f"Too small for a window after: {', '.join(report.too_small)}.")
     if not report.thresholds:

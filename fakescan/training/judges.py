@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fakescan.records import Reason, UInt8Array
+    from fakescan.training.folds import Folds
     from fakescan.training.photos import Origin
     from fakescan.weights import Gates
 
@@ -155,14 +156,18 @@ def seat_one(judge: Judge, count: int) -> Panel:
     return Panel((judge,), np.zeros(count, dtype=np.int64))
 
 
-def seat_by_fold(judges: tuple[Judge, ...], origins: Sequence[Origin]) -> Panel:
-    """A panel in which each judge has the pictures of which it alone has seen no source.
+def seat_by_fold(judges: tuple[Judge, ...], folds: Folds, origins: Sequence[Origin]) -> Panel:
+    """A panel in which judge K judges what fold K holds back, and nothing else.
 
-    Their cards tell what they were trained on, whichever pictures these are.
+    Other pictures than a run's may be in other folds. So what a judge's card says that it was
+    trained on, it doesn't judge either.
     """
-    seen = [judge.card.training["sources"] for judge in judges]
-    is_new = np.array([[not origin.is_of(sources) for sources in seen] for origin in origins])
-    return Panel(judges, np.where(is_new.sum(axis=1) == 1, is_new.argmax(axis=1), -1))
+    seats = np.full(len(origins), -1, dtype=np.int64)
+    for fold, judge in enumerate(judges):
+        sources = judge.card.training["sources"]
+        is_new = np.array([not origin.is_of(sources) for origin in origins])
+        seats[folds.validation(fold) & is_new] = fold
+    return Panel(judges, seats)
 
 
 def load_judge(
