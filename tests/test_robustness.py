@@ -29,7 +29,7 @@ from fakescan.training.evaluate import (
 from fakescan.training.figures import Outcome, Tables
 from fakescan.training.folds import FOLDS, Folds
 from fakescan.training.judges import Judge, Panel, seat_by_fold, seat_one
-from fakescan.training.photos import Kind, Origin, Photos
+from fakescan.training.photos import Kind, Origin, Photos, list_sources, read_photos
 from fakescan.training.recompression import DEGRADATIONS
 from fakescan.training.resampling import (
     balanced_calibration_error,
@@ -449,21 +449,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def crossfit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def crossfit(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's weights, with those of its folds beside them."""
-    folder = tmp_path_factory.mktemp("run")
+    pictures = read_photos(folder)
+    run_folder = tmp_path_factory.mktemp("run")
     card = replace(CARD, domain=Domain(32, None, "pictures of tests"), gates=GATES)
     for fold in range(FOLDS):
         torch.manual_seed(fold)
         tensors = build_cnn(4, 1, (8,)).state_dict()
-        others = sorted(set(range(FOLDS)) - {fold})
-        sources = {
-            "generators": [f"g{source}" for source in others],
-            "collections": [f"{kind}-{source}" for source in others for kind in ("ai", "real")],
-        }
+        seen = np.flatnonzero(pictures.folds.training(fold)).tolist()
+        sources = list_sources(pictures.origins[index] for index in seen)
         one = replace(card, name=f"fold-{fold}", training={"sources": sources})
-        save_model(folder / f"fold-{fold}", one, tensors)
-    return save_model(folder, card, tensors)
+        save_model(run_folder / f"fold-{fold}", one, tensors)
+    return save_model(run_folder, card, tensors)
 
 
 def test_photos_on_the_command_line(folder: Path, crossfit: Path) -> None:
