@@ -20,7 +20,7 @@ from fakescan.records import FakescanError
 from fakescan.training.calibrate import LEAST
 from fakescan.training.data import AI, REAL
 from fakescan.training.evaluate import Metrics
-from fakescan.training.folds import FOLDS, fold_weights, out_of_fold
+from fakescan.training.folds import FOLDS, fold_weights
 from fakescan.training.held_out import HeldOut, calibrate_by, measure_held_out, pool
 from fakescan.training.judges import load_judge, seat_one
 from fakescan.training.loop import TrainingResult, refuse_checkpoint, train_on
@@ -76,7 +76,7 @@ def train_photo(
     if processes.is_first:
         judged = judge_out_of_fold(photos, networks, options.device)
         held_out = pool_folds(judged)
-        if out_of_fold(CLEAN) not in held_out:
+        if _out_of_fold(CLEAN) not in held_out:
             raise FakescanError("the gates refuse all held-back pictures of a class")
         for fold, weights in enumerate(networks):
             calibrate_by_others(weights, judged, fold)
@@ -130,7 +130,7 @@ def judge_out_of_fold(
             if judged is not None:
                 logits, refusals = judged
                 passed = np.array([reason is None for reason in refusals])
-                held_out[out_of_fold(name)] = HeldOut(
+                held_out[_out_of_fold(name)] = HeldOut(
                     logits[passed], labels[passed], name in _CALIBRATING
                 )
         found.append(held_out)
@@ -144,11 +144,11 @@ def pool_folds(judged: Sequence[Mapping[str, HeldOut]]) -> dict[str, HeldOut]:
     out; what is clean, only where they leave none.
     """
     pooled = {}
-    for name in map(out_of_fold, CONDITIONS):
+    for name in map(_out_of_fold, CONDITIONS):
         parts = [held_out[name] for held_out in judged if name in held_out]
         if parts:
             together = pool(parts)
-            if together.least >= (1 if name == out_of_fold(CLEAN) else LEAST):
+            if together.least >= (1 if name == _out_of_fold(CLEAN) else LEAST):
                 pooled[name] = together
     return pooled
 
@@ -162,7 +162,7 @@ def calibrate_by_others(weights: Path, judged: Sequence[Mapping[str, HeldOut]], 
     card = read_card(weights.with_suffix(".json"))
     calibration = thresholds = None
     figures: Mapping[str, Metrics] = {}
-    if out_of_fold(CLEAN) in others:
+    if _out_of_fold(CLEAN) in others:
         calibration, thresholds = calibrate_by(others)
         own = {name: one for name, one in judged[fold].items() if one.least}
         figures = measure_held_out(own, calibration)
@@ -173,3 +173,8 @@ def calibrate_by_others(weights: Path, judged: Sequence[Mapping[str, HeldOut]], 
         metrics={name: asdict(metrics) for name, metrics in figures.items()},
     )
     save_card(weights, card)
+
+
+def _out_of_fold(condition: str) -> str:
+    # What a card calls figures of what folds hold back, in this condition.
+    return f"out_of_fold_{condition}"

@@ -85,11 +85,6 @@ def fold_weights(folder: Path, fold: int) -> Path:
     return folder / f"fold-{fold}" / f"fold-{fold}.safetensors"
 
 
-def out_of_fold(condition: str) -> str:
-    """What a card calls figures of pictures that a fold holds back, in this condition."""
-    return f"out_of_fold_{condition}"
-
-
 def find_components(pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.int64]:
     """Number the connected components of (generator, collection) pairs; either may be empty."""
     parent: dict[tuple[str, str], tuple[str, str]] = {}
