@@ -337,6 +337,17 @@ def test_statistics_of_a_ramp_are_of_its_slope() -> None:
     assert luma.sum() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("side", [128, 136])
+def test_trees_are_fitted_on_what_they_are_shown(side: int) -> None:
+    network = build_photo(channels=8).eval()
+    # Half flat, so that no two blocks are alike.
+    images = torch.randint(0, 256, (1, 3, side, side)).float()
+    images[:, :, side // 2 :] = 90.0
+    fitted = network.features.statistics(images)
+    shown = network.features(images)[:, -fitted.shape[1] :].mean(dim=(2, 3))
+    assert shown.allclose(fitted, atol=1e-5)
+
+
 def test_statistics_are_counted_alike_by_index_and_by_products() -> None:
     # Exported graphs and GPUs multiply, processors look up.
     pairs = torch.randint(0, 25, (7, 60)).float()
