@@ -22,13 +22,14 @@ from fakescan.cli.options import (
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Mapping
 
     from fakescan.backends import Backend
     from fakescan.hub import LocatedModel
     from fakescan.training.data import Pictures
     from fakescan.training.evaluate import Metrics
     from fakescan.training.faithfulness import Faithfulness
+    from fakescan.training.recompression import Degradation
     from fakescan.training.robustness import RobustnessReport
     from fakescan.training.small_robustness import ConditionRow
 
@@ -102,6 +103,7 @@ def evaluate(
     from fakescan.hub import PublishedModel, locate_model
     from fakescan.training.data import find_data
     from fakescan.training.photos import is_photo_folder
+    from fakescan.training.recompression import pick_degradations
 
     for target in (picture, sources_picture):
         if target is not None and not target.parent.is_dir():
@@ -127,7 +129,7 @@ def evaluate(
             located,
             path,
             out_of_fold,
-            condition or (),
+            pick_degradations(condition or ()),
             attack,
             max_fpr,
             backend,
@@ -232,7 +234,7 @@ def _evaluate_photos(
     model: LocatedModel,
     path: Path,
     out_of_fold: bool,
-    conditions: Collection[str],
+    degradations: Mapping[str, Degradation],
     attack: int | None,
     max_fpr: float | None,
     backend: BackendName,
@@ -251,7 +253,6 @@ def _evaluate_photos(
         seat_one,
     )
     from fakescan.training.photos import read_photos
-    from fakescan.training.recompression import pick_degradations
     from fakescan.training.robustness import attack_photos, evaluate_photos
 
     card = card_of(model)
@@ -261,8 +262,7 @@ def _evaluate_photos(
         load_judge(network, backend=backend, device=device, precision=precision)
         for network in networks
     )
-    # What can't be is told before anything is read: a rate that a card can't promise, a condition.
-    pick_degradations(conditions)
+    # A rate that a card can't promise is told before any picture is read.
     for judge in judges:
         pick_thresholds(judge.card, rate)
     photos = read_photos(path)
@@ -275,7 +275,7 @@ def _evaluate_photos(
         panel,
         card,
         data=path.name,
-        conditions=conditions,
+        degradations=degradations,
         max_false_positive_rate=rate,
     )
     if attack is None:

@@ -31,6 +31,8 @@ from fakescan.training.processes import ALONE, Processes
 from fakescan.training.recompression import CLEAN, DEGRADATIONS
 from fakescan.weights import read_card, save_card
 
+_NETWORKS = FOLDS + 1
+
 CONDITIONS = (CLEAN, "jpeg-70", "half-jpeg-75", "screenshot", "blur")
 """In each of these that leaves enough to judge the thresholds keep their promise."""
 
@@ -70,7 +72,7 @@ def train_photo(
             continue
         part = replace(options, output=folder, name=f"fold-{fold}", fold=fold)
         if options.max_minutes is not None:
-            part = replace(part, max_minutes=options.max_minutes / (FOLDS + 1))
+            part = replace(part, max_minutes=options.max_minutes / _NETWORKS)
         train_on(photo_material(photos, part, device), part, processes)
     held_out: Mapping[str, HeldOut] = {}
     if processes.is_first:
@@ -81,7 +83,8 @@ def train_photo(
         for fold, weights in enumerate(networks):
             calibrate_by_others(weights, judged, fold)
     processes.wait_for_first()
-    return train_on(photo_material(photos, options, device, held_out), options, processes)
+    material = photo_material(photos, options, device, held_out)
+    return train_on(replace(material, share=1 / _NETWORKS), options, processes)
 
 
 def _check_folds(photos: Photos, folds: Iterable[int]) -> None:

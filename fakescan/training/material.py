@@ -22,7 +22,6 @@ from fakescan.training.batches import (
 from fakescan.training.boosting import fit_trees
 from fakescan.training.data import Dataset, Pictures, read_dataset, split_off
 from fakescan.training.degradation import DegradationOptions, side_for
-from fakescan.training.folds import FOLDS
 from fakescan.training.held_out import HeldOut
 from fakescan.training.initialisation import IMAGENET_MEAN, IMAGENET_STD
 from fakescan.training.options import TrainingOptions
@@ -174,7 +173,6 @@ def photo_material(
         gates=PHOTO_GATES,
         held_out=held_out or {},
         prepare=partial(fit_trees, batches=batches, seed=options.seed),
-        share=1.0 if options.fold is not None else 1 / (FOLDS + 1),
         record={"sources": list_sources(training.origins)},
         ignores=_IGNORED,
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Degradation = Callable[[UInt8Array], UInt8Array]
 
+
 CLEAN = "clean"
 
 _SCREEN_SCALE = 0.8

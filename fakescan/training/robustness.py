@@ -6,7 +6,7 @@ the folds' networks come from the other folds, so that no picture chose what it 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from fakescan.training.data import AI, REAL
 from fakescan.training.evaluate import WINDOWS, area_under_curve
 from fakescan.training.figures import Condition, Outcome, SourceRow, Tables
 from fakescan.training.photos import Kind, Origin, Photos
-from fakescan.training.recompression import CLEAN, pick_degradations
+from fakescan.training.recompression import CLEAN, DEGRADATIONS
 from fakescan.training.resampling import RESAMPLES, draw_weights
 from fakescan.weights import ModelCard
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from fakescan.model import Detector
     from fakescan.training.judges import Panel
+    from fakescan.training.recompression import Degradation
 
     FloatArray = npt.NDArray[np.float64]
     BoolArray = npt.NDArray[np.bool_]
@@ -84,16 +85,16 @@ def evaluate_photos(
     card: ModelCard,
     *,
     data: str = "",
-    conditions: Collection[str] = (),
+    degradations: Mapping[str, Degradation] = DEGRADATIONS,
     max_false_positive_rate: float = DEFAULT_MAX_FALSE_POSITIVE_RATE,
     resamples: int = RESAMPLES,
 ) -> RobustnessReport:
     """Judge every picture that has a seat; `card` is the model's own.
 
-    Clean, and in `conditions`: names of degradations, all of them by default.
+    Clean, which must be among `degradations`, and in the others.
 
     Raises FakescanError where no picture of a class has a seat, where a crop is smaller than the
-    window, for an unknown condition, and for a false-positive rate that a card can't promise.
+    window, and for a false-positive rate that a card can't promise.
     """
     thresholds = panel.thresholds(max_false_positive_rate)
     indices = np.flatnonzero(panel.seats >= 0)
@@ -109,7 +110,7 @@ def evaluate_photos(
     )
     outcomes: dict[str, Outcome] = {}
     too_small = []
-    for name, degrade in pick_degradations(conditions).items():
+    for name, degrade in degradations.items():
         judged = panel.judge(photos.pictures.pixels, indices, degrade, card.gates, name)
         if judged is None:
             too_small.append(name)
