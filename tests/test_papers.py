@@ -186,6 +186,21 @@ def test_a_recipe_is_run_once_and_its_row_tells_all(
     assert [(one["epochs"], one["seed"]) for one in rows] == [(1, 0), (2, 0), (1, 1)]
 
 
+def test_robustness_may_be_of_fewer_pictures(
+    only_tiny: None, small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robust = replace(TINY, name="robust", robustness=True)
+    monkeypatch.setattr(run, "read_recipes", lambda: {"robust": robust})
+    arguments = flags(tmp_path, "--data", small_set, "--epochs", "1", "--degrade", "8")
+    assert run.main([*arguments, "--attack", "4"]) == 0
+    (row,) = json.loads((tmp_path / "papers.json").read_text())
+    counts = {one["condition"]: one["n"] for one in row["robustness"]}
+    assert (counts["clean"], counts["jpeg-40"]) == (8, 8)
+    assert (counts["not-attacked"], counts["pgd-4"]) == (4, 4)
+    # The figure of the recipe is of the whole test all the same.
+    assert row["measured"]["n"] == 16
+
+
 def test_an_interrupted_training_goes_on(
     only_tiny: None, small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,11 +390,12 @@ def test_the_record_is_chosen_on_validation() -> None:
 
 def test_robustness_has_a_table() -> None:
     measured = [
-        {"condition": "clean", "accuracy": 0.9, "published": 0.973},
-        {"condition": "blur-1.0", "accuracy": 0.6, "published": None},
+        {"condition": "clean", "n": 2000, "accuracy": 0.9, "published": 0.973},
+        {"condition": "pgd-1", "n": 100, "accuracy": 0.6, "published": None},
     ]
     text = tables(row(robustness=measured))
-    assert "| clean | 97.30 | 90.00 |" in text and "| blur-1.0 | - | 60.00 |" in text
+    assert "| condition | published | tiny (2,000 / 100) |" in text
+    assert "| clean | 97.30 | 90.00 |" in text and "| pgd-1 | - | 60.00 |" in text
 
 
 def test_a_changed_recipe_has_no_figures_yet() -> None:

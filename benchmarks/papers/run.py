@@ -69,6 +69,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="CIFAKE: as for fakescan train")
     parser.add_argument("--faces", type=Path, help="the set of faces, for the recipes of it")
     parser.add_argument(
+        "--degrade",
+        type=int,
+        metavar="N",
+        help="recipes with figures of robustness: by N pictures of the test, not by all",
+    )
+    parser.add_argument(
+        "--attack", type=int, metavar="N", help="and attack N of those; 1000 by default"
+    )
+    parser.add_argument(
         "--limit", type=int, help="train on this many pictures, to try; results are not kept"
     )
     parser.add_argument("--output", type=Path, default=Path("runs/papers"), help="for trainings")
@@ -191,8 +200,10 @@ def train_and_measure(recipe: Recipe, seed: int, epochs: int, given: argparse.Na
     }
     if recipe.robustness:
         from fakescan.cli.evaluating import measure_robustness
+        from fakescan.training.small_robustness import draw
 
-        conditions = measure_robustness(weights, backend, test, None, given.device)
+        some = test if given.degrade is None else draw(test, given.degrade)
+        conditions = measure_robustness(weights, backend, some, given.attack, given.device)
         row["robustness"] = [asdict(one) for one in conditions]
     if not given.limit:
         given.figures.mkdir(parents=True, exist_ok=True)

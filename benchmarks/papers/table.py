@@ -137,8 +137,9 @@ def _robustness(done: Mapping[str, list[Row]]) -> str:
     names = list(measured)
     conditions = [row["condition"] for row in measured[names[0]][0]]
     lines = [
-        "Accuracy in %, degraded and attacked (steps of 255 levels), of pictures of the test:\n",
-        _line("condition", "published", *names),
+        "Accuracy in %, degraded / attacked (steps of 255 levels), of so many pictures of the test"
+        " as stand beside the name, half of each class:\n",
+        _line("condition", "published", *(_count_pictures(name, measured) for name in names)),
         _line("---", *(["---:"] * (1 + len(names)))),
     ]
     for index, condition in enumerate(conditions):
@@ -149,6 +150,12 @@ def _robustness(done: Mapping[str, list[Row]]) -> str:
         ]
         lines.append(_line(condition, _show_reported(published), *cells))
     return "\n".join(lines)
+
+
+def _count_pictures(name: str, measured: Mapping[str, list[Any]]) -> str:
+    # The first condition is of those that are degraded, the last of those that are attacked.
+    first, last = measured[name][0][0], measured[name][0][-1]
+    return f"{name} ({first['n']:,} / {last['n']:,})"
 
 
 def _differences(recipes: Mapping[str, Recipe], done: Mapping[str, list[Row]]) -> str:

@@ -56,6 +56,12 @@ class ConditionRow:
     published: float | None
 
 
+def draw(pictures: Pictures, count: int, seed: int = 0) -> Pictures:
+    """About `count` of the pictures, drawn by `seed`, half of each class."""
+    everything = np.ones(len(pictures), dtype=np.bool_)
+    return pictures.take(draw_evenly(pictures.labels, everything, count, seed))
+
+
 def measure_conditions(
     logits_of: LogitsOf, card: ModelCard, pictures: Pictures
 ) -> tuple[ConditionRow, ...]:
@@ -76,8 +82,7 @@ def measure_attacked(
 
     The first is of the same pictures as they are. Pictures are of the model's size.
     """
-    everything = np.ones(len(pictures), dtype=np.bool_)
-    attacked = pictures.take(draw_evenly(pictures.labels, everything, count, seed))
+    attacked = draw(pictures, count, seed)
 
     def measure(name: str, pixels: UInt8Array) -> ConditionRow:
         return _row(name, partial(exact_logits, detector), card, pixels, attacked.labels, None)
