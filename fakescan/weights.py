@@ -311,11 +311,7 @@ def find_user_card(sha256: str) -> ModelCard | None:
 
 def prefer_user_card(card: ModelCard) -> ModelCard:
     """The user's card of the same weights, used in the same way; `card` where there is none."""
-    own = find_user_card(card.sha256)
-    if own is None:
-        return card
-    used = (own.architecture, own.input, own.labels)
-    return own if used == (card.architecture, card.input, card.labels) else card
+    return _find_own(card) or card
 
 
 def save_user_card(card: ModelCard) -> Path:
@@ -338,6 +334,14 @@ def save_user_card(card: ModelCard) -> Path:
 
 _DIGITS = 16
 """Of a SHA-256, in the name of a user's card."""
+
+
+def _find_own(card: ModelCard) -> ModelCard | None:
+    own = find_user_card(card.sha256)
+    if own is None:
+        return None
+    used = (own.architecture, own.input, own.labels)
+    return own if used == (card.architecture, card.input, card.labels) else None
 
 
 def _find_user_card(sha256: str) -> Path | None:
@@ -374,6 +378,14 @@ def save_card(weights: Path, card: ModelCard) -> None:
     unfinished = weights.with_suffix(".json.tmp")
     unfinished.write_text(card.to_json(), "utf-8")
     unfinished.replace(weights.with_suffix(".json"))
+
+
+def save_card_in_use(weights: Path, card: ModelCard) -> None:
+    """Write `card` where `load_card` finds it: as the user's own, or else beside `weights`."""
+    if _find_own(card) is None:
+        save_card(weights, card)
+    else:
+        save_user_card(card)
 
 
 def file_sha256(path: Path) -> str:

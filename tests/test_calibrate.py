@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,12 @@ def test_errors_agree_where_classes_are_even() -> None:
     assert balanced_calibration_error(p, found.labels) == pytest.approx(
         calibration_error(p, found.labels)
     )
+
+
+def test_faster_arithmetic_is_to_be_measured_again() -> None:
+    card = replace(CARD, metrics={"verdicts_changed": {"int8": 0.0}, "validation": {"n": 5}})
+    calibrated, figures = calibrate_card(card, draw(60, 60))
+    assert calibrated.metrics == {"validation": {"n": 5}, "calibrated": asdict(figures)}
 
 
 def test_few_pictures_and_wrong_labels_are_refused() -> None:

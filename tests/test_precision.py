@@ -20,7 +20,7 @@ from fakescan.backends.graphs import graph_metadata, read_metadata
 from fakescan.backends.quantization import quantize_graph
 from fakescan.records import FakescanError
 from fakescan.training.precision import measure_precision
-from fakescan.weights import Architecture, Calibration, load_card
+from fakescan.weights import Architecture, Calibration, load_card, save_user_card
 
 CROPS = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
 NETWORK = replace(CARD, architecture=Architecture("cnn", {"filters": 8, "dense": ()}))
@@ -76,6 +76,19 @@ def test_few_changed_verdicts_allow_a_precision(
     backend = BackendName.ONNX if precision == Precision.INT8 else BackendName.TORCH
     loaded = load_backend(weights, backend=backend, device="cpu", precision=precision)
     assert loaded.precision == precision
+
+
+def test_what_a_calibrated_model_allows_stands_on_its_users_card(
+    data: Path, tmp_path: Path
+) -> None:
+    weights = save_tiny_model(tmp_path, NETWORK)
+    shipped = load_card(weights)
+    sure = replace(shipped, calibration=Calibration(slope=0.01, intercept=9.0, n=1000))
+    save_user_card(sure)
+    measure_precision(weights, data, Precision.BF16)
+    assert load_card(weights, as_shipped=True) == shipped
+    assert load_card(weights) == replace(sure, metrics={"verdicts_changed": {"bf16": 0.0}})
+    load_backend(weights, device="cpu", backend=BackendName.TORCH, precision=Precision.BF16)
 
 
 def test_many_changed_verdicts_forbid_it(tmp_path: Path) -> None:

@@ -125,11 +125,12 @@ def test_a_scrap_of_a_maker_note_is_nothing() -> None:
 
 
 def test_a_workflow_in_make_is_no_camera() -> None:
-    make = ascii_entry(0x010F, 'workflow:{"nodes":[]}')
+    workflow = '{"nodes":[{"type":"KSampler"}]}'
+    make = ascii_entry(0x010F, "workflow:" + workflow)
     provenance = read(tiff([make, ascii_entry(0x0110, "x")], EXPOSURE))
     assert provenance.camera_make is None
     assert rule(provenance, "camera-exif") is None
-    assert rule(provenance, "comfyui-exif-workflow") is not None
+    assert rule(provenance, "comfyui-workflow") is not None
 
 
 def test_a_games_screenshot_is_no_camera() -> None:

@@ -6,6 +6,7 @@ import binascii
 import subprocess
 import sys
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -111,6 +112,7 @@ def xmp_packet(body: str = "", attributes: str = "") -> bytes:
         "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
         "photoshop": "http://ns.adobe.com/photoshop/1.0/",
         "xmp": "http://ns.adobe.com/xap/1.0/",
+        "xmpMM": "http://ns.adobe.com/xap/1.0/mm/",
         "dc": "http://purl.org/dc/elements/1.1/",
         "TC260": "http://www.tc260.org.cn/ns/AIGC/1.0/",
         "dcterms": "http://purl.org/dc/terms/",
@@ -534,6 +536,11 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str, MetadataStatus]] = {
         + box(b"meta", bytes(4) + box(b"iloc", b"\x02" + bytes(5) + b"\xff" * 4 + bytes(10**7))),
         "image/heic", MetadataStatus.LIMIT_REACHED,
     ),
+    "heic 4,000 items of 65,535 extents of nothing": (
+        lambda: box(b"ftyp", b"heic\0\0\0\0") + box(b"meta", bytes(4) + box(
+            b"iloc", bytes(6) + (4_000).to_bytes(2, "big") + b"\0\1\0\0\xff\xff" * 4_000)),
+        "image/heic", MetadataStatus.LIMIT_REACHED,
+    ),
     "webp a million chunks": (
         lambda: b"RIFF\xff\xff\xff\x00WEBP" + b"JUNK\0\0\0\0" * 1_000_000,
         "image/webp", MetadataStatus.LIMIT_REACHED,
@@ -554,6 +561,56 @@ def test_hostile_files_cost_no_more_than_a_moment(case: str) -> None:
     # The promise is 1 s; a test gives tenfold room.
     assert time.process_time() - start < 10
     assert provenance.metadata_status is status
+
+
+@pytest.mark.parametrize("element", ["<p:a/>", '<b p:a=""/>'])
+def test_a_long_namespace_costs_its_length_once(element: str) -> None:
+    packet = f'<a xmlns:p="http://{"x" * 200_000}">{element * 5_000}</a>'.encode()
+    data = png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet))
+    read_metadata(data, "image/png")  # what is imported first is no matter
+    tracemalloc.start()
+    metadata = read_metadata(data, "image/png")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (metadata.malformed, metadata.limit_reached) == (False, False)
+    assert most < 10 * len(packet)
+
+
+def test_prefixes_mean_what_the_nearest_element_says() -> None:
+    dublin_core, photoshop_namespace = (
+        "http://purl.org/dc/elements/1.1/",
+        "http://ns.adobe.com/photoshop/1.0/",
+    )
+    packet = (
+        f'<a xmlns="{dublin_core}" xmlns:p="{dublin_core}"><creator Credit="plain">one</creator>'
+        f'<b xmlns:p="{photoshop_namespace}" xmlns=""><p:Credit>two</p:Credit><creator>no</creator>'
+        "</b><p:creator>three</p:creator><q:Credit>unbound</q:Credit></a>"
+    )
+    metadata = read_metadata(
+        png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet.encode())), "image/png"
+    )
+    assert [(one.name, one.value) for one in metadata.fields] == [
+        ("dc:creator", "one"),
+        ("photoshop:Credit", "two"),
+        ("dc:creator", "three"),
+    ]
+
+
+@pytest.mark.parametrize("place", ["Pantry", "Ingredients"])
+def test_what_was_placed_in_a_picture_does_not_speak_for_it(place: str) -> None:
+    placed = (
+        f"<xmpMM:{place}><rdf:Bag><rdf:li"
+        f' Iptc4xmpExt:DigitalSourceType="{TRAINED}"><rdf:Description>'
+        f"<Iptc4xmpExt:DigitalSourceType>{TRAINED}</Iptc4xmpExt:DigitalSourceType>"
+        f"</rdf:Description></rdf:li></rdf:Bag></xmpMM:{place}>"
+    )
+    packet = xmp_packet(f"{placed}<photoshop:Credit>Ada Example</photoshop:Credit>")
+    metadata = read_metadata(
+        png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet)), "image/png"
+    )
+    assert [(one.name, one.value) for one in metadata.fields] == [
+        ("photoshop:Credit", "Ada Example")
+    ]
 
 
 def test_entities_are_never_expanded() -> None:

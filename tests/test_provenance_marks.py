@@ -35,6 +35,14 @@ GRAPH = (
     '"6":{"class_type":"CLIPTextEncode","inputs":{"text":["9",0]}},'
     '"9":{"class_type":"StringConstant","inputs":{"string":"a red fox"}}}'
 )
+PLAIN_GRAPH = (
+    '{"1":{"class_type":"LoadImage"},"2":{"class_type":"ImageScaleBy"},'
+    '"3":{"class_type":"ImageUpscaleWithModel"},"4":{"class_type":"SaveImage"}}'
+)
+WORKFLOW = (
+    '{"last_node_id":2,"nodes":[{"id":1,"type":"LoadImage","outputs":[{"type":"IMAGE"}]},'
+    '{"id":2,"type":"%s"}]}'
+)
 LABEL = '{"Label":"1","ContentProducer":"001191110102MACQD9K64010000","ProduceID":"x"}'
 
 # mark, a place of it, a value that carries it, the source that it names
@@ -45,15 +53,16 @@ EXAMPLES = [
     ("fooocus-json", "png_text:parameters", '{"prompt":"x","base_model":"y"}', "Fooocus"),
     ("easydiffusion", "exif:UserComment", '{"use_stable_diffusion_model":"m"}', "Easy Diffusion"),
     ("easydiffusion-chunk", "png_text:use_stable_diffusion_model", "sd-v1-5", "Easy Diffusion"),
-    ("hf-space", "png_text:parameters", '{"Model":"x","seed":1}', None),
+    ("hf-space", "png_text:parameters", '{"prompt":"x","Model":"y","seed":1}', None),
     ("sdnext-app", "png_text:parameters", PARAMETERS + ", App: SD.Next", "SD.Next"),
     ("forge-version", "exif:UserComment", PARAMETERS + ", Version: f2.0.1v1", None),
     ("civitai-resources", "exif:UserComment", "x, Civitai resources: []", "Civitai generator"),
     ("a1111-version", "png_text:parameters", PARAMETERS + ", Version: v1.10.1", None),
     ("a1111-parameters", "jpeg_comment", PARAMETERS, None),
     ("comfyui-prompt", "png_text:prompt", GRAPH, "ComfyUI"),
-    ("comfyui-workflow", "png_text:workflow", '{"last_node_id":3,"nodes":[]}', "ComfyUI"),
-    ("comfyui-exif-workflow", "exif:Make", 'workflow:{"nodes":[]}', "ComfyUI"),
+    ("comfyui-workflow", "png_text:workflow", WORKFLOW % "KSampler", "ComfyUI"),
+    ("comfyui-workflow", "exif:Make", "workflow:" + WORKFLOW % "Power Prompt (rgthree)", "ComfyUI"),
+    ("comfyui-plain", "png_text:prompt", PLAIN_GRAPH, "ComfyUI"),
     ("invokeai", "png_text:invokeai_metadata", '{"positive_prompt":"x"}', "InvokeAI"),
     ("invokeai-sd-metadata", "png_text:sd-metadata", '{"app_id":"invoke-ai/InvokeAI"}', "InvokeAI"),
     ("invokeai-dream", "png_text:Dream", '"a cat" -s 50 -S 1234 -W 512', "InvokeAI"),
@@ -80,6 +89,7 @@ EXAMPLES = [
     ("apple-cleanup", "exif:Software", "Apple Photos Clean Up", "Apple Photos Clean Up"),
     ("apple-playground", "exif:Software", "Apple Image Playground", "Apple Image Playground"),
     ("ideogram", "exif:Make", "Ideogram AI", "Ideogram"),
+    ("grok", "exif:ImageDescription", "Signature: " + "aB3+" * 16 + "==", "Grok"),
     ("reve", "exif:Software", "reve.com", "Reve"),
     ("aphrodite", "exif:Make", "Aphrodite AI", "Aphrodite AI"),
     ("bytedance-export-aigc", "exif:UserComment", '{"aigc_label_type": 1}', None),
@@ -105,7 +115,7 @@ EXAMPLES = [
     ("iptc-dst-capture", "xmp:Iptc4xmpExt:DigitalSourceType", DST + "digitalCapture", None),
     ("iptc-dst-human", "xmp:Iptc4xmpExt:DigitalSourceType", DST + "softwareImage", None),
     ("tc260-generated", "xmp:TC260:AIGC", LABEL, "Doubao"),
-    ("tc260-service-provider", "jpeg_app:AIGC", '{"AIGC":{"x":1,"ServiceProvider":"y"', None),
+    ("tc260-generated", "jpeg_app:AIGC", '{"AIGC":{"Label":"1","ServiceProvider":"y"', None),
     ("tc260-suspected", "png_text:AIGC", '{"AIGC":1,"Label":"3"}', None),
     ("gcamera", "xmp:GCamera:MotionPhoto", "1", "Google Camera"),
     ("ultrahdr", "xmp:hdrgm:Version", "1.0", None),
@@ -132,8 +142,29 @@ EXAMPLES = [
     ("name-facebook", "file_name", "123456789_1234567890123_1234567890123_n.jpg", None),
 ]
 
+# Of a mark that asks for a second field: that field.
+ALSO = {"grok": ("exif:Artist", "0a1b2c3d-0a1b-2c3d-4e5f-0a1b2c3d4e5f")}
+
 # What a photographer, a place or a program may well be called. None of it may speak of AI.
 INNOCENT = [
+    ("exif:Make", "Meta AI"),  # Ray-Ban's glasses
+    ("exif:Software", "Editor de imagen 2.1"),
+    ("exif:Software", "Creato dalle Foto"),
+    ("exif:Software", "Magic Media Converter"),
+    ("exif:Model", "Firefly 6"),
+    ("exif:UserComment", "Device: TrailCam 4, Serial: 1234, Version: v2.1.0"),
+    ("exif:UserComment", "App: Timestamp Camera\nVersion: v1.2.3"),
+    ("exif:UserComment", "App: OpenCam, Version: classic"),
+    ("exif:UserComment", '{"extraMetadata": {"altitude": 12}}'),
+    ("exif:UserComment", "Hike\nSteps: 8532, Distance 6 km, Size: M"),
+    ("exif:UserComment", '{"AIGC":{"Label":"0","ServiceProvider":"x"}}'),
+    ("exif:ImageDescription", "Signature: " + "aB3+" * 16 + "=="),
+    ("png_text:parameters", '{"Model":"DCC1545M","resolution":[640,480]}'),
+    ("png_text:workflow", '{"nodes":[{"name":"stitch","type":"filter"}]}'),
+    ("png_text:workflow", WORKFLOW % "SaveImage"),
+    ("png_text:prompt", PLAIN_GRAPH),
+    ("xmp:Iptc4xmpExt:AISystemUsed", "None"),
+    ("xmp:Iptc4xmpExt:AIPromptInformation", "n/a"),
     ("exif:Software", "Taiwan Imaging 2"),
     ("exif:Software", "Imagenomic Noiseware"),
     ("exif:Software", "Influx 2.1"),
@@ -175,7 +206,10 @@ def test_every_mark_has_an_example() -> None:
 
 @pytest.mark.parametrize(("mark", "place", "value", "source"), EXAMPLES)
 def test_a_mark_fires_on_its_like(mark: str, place: str, value: str, source: str | None) -> None:
-    hits = {hit.mark.id: hit for hit in find_marks([make_field(place, value)])}
+    fields = [make_field(place, value)]
+    if mark in ALSO:
+        fields.append(make_field(*ALSO[mark]))
+    hits = {hit.mark.id: hit for hit in find_marks(fields)}
     assert mark in hits
     if source:
         assert hits[mark].evidence.source == source
@@ -205,6 +239,7 @@ def hostile_texts(mark: Mark) -> list[str]:
 @pytest.mark.parametrize("mark", load_catalogue().marks, ids=lambda mark: mark.id)
 def test_patterns_stay_quick_on_hostile_text(mark: Mark) -> None:
     patterns = [*mark.patterns, *([mark.version] if mark.version else [])]
+    patterns += [mark.also[1]] if mark.also else []
     for pattern in patterns:
         for value in hostile_texts(mark):
             text = value[: mark.within]
@@ -241,7 +276,7 @@ def _measure(pattern: object, value: str) -> float:
         ),
         (png(text("prompt", GRAPH)), "image/png", "ComfyUI", None, "a red fox"),
         (
-            webp((b"EXIF", tiff([ascii_entry(0x010F, "workflow:{}"),
+            webp((b"EXIF", tiff([ascii_entry(0x010F, "workflow:" + WORKFLOW % "VAEDecode"),
                                  ascii_entry(0x0110, "prompt:" + GRAPH)]))),
             "image/webp", "ComfyUI", None, "a red fox",
         ),
@@ -277,6 +312,39 @@ def test_generator_version_and_prompt_are_found(
     )
     assert provenance.evidence[0].says is Says.AI
     assert provenance.camera_make is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "system", "says", "tier", "generator"),
+    [
+        ("compositeWithTrainedAlgorithmicMedia", "Adobe Firefly", Says.AI_EDIT, Tier.STRONG, True),
+        ("trainedAlgorithmicMedia", "Adobe Firefly", Says.AI, Tier.STRONG, True),
+        ("digitalCapture", "Adobe Firefly", Says.AI, Tier.WEAK, False),
+        ("humanEdits", "Adobe Firefly", Says.AI, Tier.WEAK, False),
+        ("algorithmicMedia", "Adobe Firefly", Says.AI, Tier.STRONG, True),
+    ],
+)
+def test_the_kind_of_source_is_more_exact_than_the_tool(
+    kind: str, system: str, says: Says, tier: Tier, generator: bool
+) -> None:
+    attributes = (
+        f'Iptc4xmpExt:DigitalSourceType="{DST}{kind}" Iptc4xmpExt:AISystemUsed="{system}"'
+        ' Iptc4xmpExt:AIPromptInformation="remove the lamp post"'
+    )
+    packet = xmp_packet(attributes=attributes)
+    provenance = read_provenance(png(chunk(b"tEXt", b"XML:com.adobe.xmp\0" + packet)), "image/png")
+    of_ai = [one for one in provenance.evidence if one.says in {Says.AI, Says.AI_EDIT}]
+    assert {(one.says, one.tier) for one in of_ai} == {(says, tier)}
+    assert (provenance.generator == system) is generator
+
+
+def test_a_mark_of_two_fields_needs_both() -> None:
+    place, value = next((place, value) for mark, place, value, _ in EXAMPLES if mark == "grok")
+    signature, artist = make_field(place, value), make_field(*ALSO["grok"])
+    assert [hit.mark.id for hit in find_marks([signature, artist])] == ["grok"]
+    named = make_field("exif:Artist", "Ada Example")
+    for fields in ([signature], [artist], [signature, named]):
+        assert find_marks(fields) == []
 
 
 @pytest.mark.parametrize("depth", [100, 400, 900, 980, 2_000])

@@ -43,6 +43,9 @@ class Precision(StrEnum):
 MOST_VERDICTS_CHANGED = 0.005
 """The share of verdicts on validation pictures that faster arithmetic may change."""
 
+VERDICTS_CHANGED = "verdicts_changed"
+"""Under which name a card's metrics hold these shares, by precision."""
+
 
 class Backend(Protocol):
     """One model, loaded into one runtime."""
@@ -107,7 +110,7 @@ def check_precision(card: ModelCard, precision: Precision) -> None:
     """
     if precision not in {Precision.BF16, Precision.INT8} or card.thresholds is None:
         return
-    records = card.metrics.get("verdicts_changed")
+    records = card.metrics.get(VERDICTS_CHANGED)
     changed = records.get(precision.value) if isinstance(records, Mapping) else None
     if not isinstance(changed, int | float):
         raise FakescanError(

@@ -45,7 +45,9 @@ def read_provenance(data: bytes, media_type: str | None) -> Provenance:
         carrier = "image/tiff" if data[:2] in {b"II", b"MM"} else media_type
         reading = read_credential(data, carrier, metadata.manifest_offset)
     evidence = (*reading.evidence, *(hit.evidence for hit in hits), *camera.evidence)
-    naming = [hit for hit in hits if hit.mark.says in _NAMING and hit.mark.tier is Tier.STRONG]
+    naming = [
+        one for one in hits if one.evidence.says in _NAMING and one.evidence.tier is Tier.STRONG
+    ]
     return Provenance(
         metadata_status=_status(metadata),
         evidence=tuple(sorted(evidence, key=lambda one: _TIERS[one.tier])),

@@ -144,11 +144,10 @@ def _item_places(box: bytes, metadata: Metadata) -> dict[int, tuple[int, int, in
         take(2)  # the data reference: other files are never read
         base = take(base_bytes)
         extents = take(2)
-        for extent in range(extents):
-            if position >= len(box):
-                break
+        if extents:
             take(index_bytes)
             offset, length = take(offset_bytes), take(length_bytes)
-            if extent == 0:
-                places[item] = (method, base + offset, length)
+            places[item] = (method, base + offset, length)
+            # Skipped, not walked: extents of no bytes would cost a hostile file nothing.
+            position += (extents - 1) * (index_bytes + offset_bytes + length_bytes)
     return places

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -30,6 +30,9 @@ class Mark:
     version: re.Pattern[str] | None
     prompt: str | None
     within: int | None
+    also: tuple[str, re.Pattern[str]] | None
+    edit_beside: frozenset[str]
+    weak_beside: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,9 @@ def load_catalogue() -> Catalogue:
             version=re.compile(entry["version"]) if "version" in entry else None,
             prompt=entry.get("prompt"),
             within=entry.get("within"),
+            also=_also(entry.get("also")),
+            edit_beside=frozenset(entry.get("edit_beside", ())),
+            weak_beside=frozenset(entry.get("weak_beside", ())),
         )
         for entry in parsed["mark"]
     )
@@ -77,26 +83,52 @@ def load_catalogue() -> Catalogue:
     return Catalogue(marks, places, parsed["producers"])
 
 
-def find_marks(fields: Iterable[Field]) -> list[Hit]:
+def _also(entry: dict[str, str] | None) -> tuple[str, re.Pattern[str]] | None:
+    return (entry["at"], re.compile(entry["pattern"], re.DOTALL)) if entry else None
+
+
+def find_marks(fields: Sequence[Field]) -> list[Hit]:
     """Every mark that `fields` carry, in the catalogue's order; one hit a mark and place."""
     catalogue = load_catalogue()
     seen: Counter[str] = Counter()
     ranked: list[tuple[int, Hit]] = []
     for field in fields:
-        place = f"{field.signal}:{field.name}" if field.name else field.signal
+        place = _place(field)
         candidates = catalogue.by_place.get(place, ())
         seen[place] += bool(candidates)
         if seen[place] > _MAX_FIELDS_OF_A_NAME:
             continue
         for rank, mark in candidates:
             hit = _match(mark, field, catalogue.producers)
-            if hit is not None:
+            if hit is not None and _says_also(mark, fields):
                 ranked.append((rank, hit))
     ranked.sort(key=lambda pair: pair[0])
     found: dict[tuple[str, str], Hit] = {}
     for _, hit in ranked:
         found.setdefault((hit.mark.id, hit.field.location), hit)
-    return list(found.values())
+    ids = {hit.mark.id for hit in found.values()}
+    return [_beside(hit, ids) for hit in found.values()]
+
+
+def _place(field: Field) -> str:
+    return f"{field.signal}:{field.name}" if field.name else field.signal
+
+
+def _says_also(mark: Mark, fields: Sequence[Field]) -> bool:
+    if mark.also is None:
+        return True
+    place, pattern = mark.also
+    return any(_place(field) == place and pattern.search(field.value) for field in fields)
+
+
+def _beside(hit: Hit, found: Set[str]) -> Hit:
+    """The hit, in the light of all marks of the same file."""
+    evidence = hit.evidence
+    if hit.mark.edit_beside & found:
+        evidence = replace(evidence, says=Says.AI_EDIT)
+    if hit.mark.weak_beside & found:
+        evidence = replace(evidence, tier=Tier.WEAK)
+    return replace(hit, evidence=evidence)
 
 
 def _match(mark: Mark, field: Field, producers: dict[str, str]) -> Hit | None:

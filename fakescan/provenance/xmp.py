@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from xml.etree.ElementTree import ParseError
+from xml.sax import SAXException
+from xml.sax.handler import ContentHandler
+from xml.sax.xmlreader import AttributesImpl
 
 from fakescan.provenance.metadata import Metadata
 
 _MAX_DEPTH = 64
 
-_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _PREFIXES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
     "http://ns.adobe.com/photoshop/1.0/": "photoshop",
@@ -24,69 +25,93 @@ _PREFIXES = {
     "http://purl.org/dc/elements/1.1/": "dc",
     "http://purl.org/dc/terms/": "dcterms",
     "http://www.tc260.org.cn/ns/AIGC/1.0/": "TC260",
+    "http://www.w3.org/1999/02/22-rdf-syntax-ns#": "rdf",
+    "http://www.w3.org/XML/1998/namespace": "xml",
+    "adobe:ns:meta/": "x",
 }
+_STRUCTURE = ("rdf:", "xml:", "x:")  # what holds properties and is none
+_UNKNOWN = ""
+_OF_OTHER_FILES = {"xmpMM:Pantry", "xmpMM:Ingredients"}  # what was placed in this picture
 
 
 class _TooMuchError(ValueError):
     pass
 
 
-class _PropertyReader:
-    """A parser target: hears elements as they come, so that no tree is ever built."""
+class _PropertyReader(ContentHandler):
+    """Hears elements as they come, so that no tree is ever built.
+
+    It resolves prefixes itself: where expat does, each name carries its whole namespace, and a file
+    of some kilobytes with a long one fills the memory.
+    """
 
     def __init__(self, elements_left: int) -> None:
+        super().__init__()
         self.elements_left = elements_left
         self.properties: list[tuple[str, str]] = []
-        self._names: list[str | None] = []
+        self._prefixes = {"xml": "xml"}
+        self._names: list[str] = []  # the property that each open element is or belongs to
+        self._hidden: list[dict[str, str]] = []  # what prefixes meant outside of it
         self._text: list[str] = []
 
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
+    def startElement(self, name: str, attrs: AttributesImpl) -> None:  # noqa: N802
         self._flush()
-        self.elements_left -= 1 + len(attributes)
+        self.elements_left -= 1 + len(attrs)
         if len(self._names) >= _MAX_DEPTH or self.elements_left < 0:
             raise _TooMuchError
+        self._declare(attrs)
+        above = self._names[-1] if self._names else _UNKNOWN
+        own = self._resolve(name)
         # rdf:Alt, rdf:li and the like are structure: their text belongs to the property above.
-        name = _shorten(tag) or (self._names[-1] if self._names else None)
-        self._names.append(name)
-        for key, value in attributes.items():
-            short = _shorten(key)
-            if short is not None:
-                self.properties.append((short, value))
-            elif key == f"{{{_RDF}}}resource" and name is not None:
-                self.properties.append((name, value))
+        if own.startswith(_STRUCTURE) or above in _OF_OTHER_FILES:
+            own = above
+        self._names.append(own)
+        for key, value in attrs.items():
+            # The default namespace is of elements alone.
+            attribute = self._resolve(key) if ":" in key else _UNKNOWN
+            if attribute == "rdf:resource":
+                self._add(own, value)
+            elif own not in _OF_OTHER_FILES and not attribute.startswith(_STRUCTURE):
+                self._add(attribute, value)
 
-    def data(self, text: str) -> None:
-        self._text.append(text)
+    def characters(self, content: str) -> None:
+        self._text.append(content)
 
-    def end(self, tag: str) -> None:
+    def endElement(self, name: str) -> None:  # noqa: N802
         self._flush()
         self._names.pop()
+        self._prefixes.update(self._hidden.pop())
 
-    def close(self) -> None:
-        pass
+    def _declare(self, attributes: AttributesImpl) -> None:
+        hidden = {}
+        for key, namespace in attributes.items():
+            declares, _, prefix = key.partition(":")
+            if declares == "xmlns":
+                hidden[prefix] = self._prefixes.get(prefix, _UNKNOWN)
+                self._prefixes[prefix] = _PREFIXES.get(namespace, _UNKNOWN)
+        self._hidden.append(hidden)
+
+    def _resolve(self, name: str) -> str:
+        """`name` with its namespace's usual prefix; unknown for those that no mark looks for."""
+        prefix, _, local = name.rpartition(":")
+        usual = self._prefixes.get(prefix, _UNKNOWN)
+        return f"{usual}:{local}" if usual else _UNKNOWN
 
     def _flush(self) -> None:
         text = "".join(self._text).strip()
         self._text.clear()
-        name = self._names[-1] if self._names else None
-        if text and name is not None:
-            self.properties.append((name, text))
+        if text and self._names:
+            self._add(self._names[-1], text)
 
-
-def _shorten(name: str) -> str | None:
-    """`{namespace}local` as `prefix:local`; None for RDF's and XML's own."""
-    namespace, brace, local = name[1:].partition("}")
-    if not name.startswith("{") or not brace:
-        return None
-    if namespace in {_RDF, "adobe:ns:meta/", "http://www.w3.org/XML/1998/namespace"}:
-        return None
-    return f"{_PREFIXES.get(namespace, namespace)}:{local}"
+    def _add(self, name: str, value: str) -> None:
+        if name != _UNKNOWN and name not in _OF_OTHER_FILES:
+            self.properties.append((name, value))
 
 
 def read(packet: bytes, offset: int, metadata: Metadata) -> None:
     """Add every property of `packet` as a field `xmp`, named with the usual prefix."""
     from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import DefusedXMLParser
+    from defusedxml.expatreader import DefusedExpatParser
 
     if len(packet) > metadata.xmp_left:
         metadata.limit_reached = True
@@ -94,13 +119,14 @@ def read(packet: bytes, offset: int, metadata: Metadata) -> None:
     metadata.xmp_left -= len(packet)
     packet = packet[max(packet.find(b"<"), 0) :].rstrip(b"\0 \r\n\t")
     reader = _PropertyReader(metadata.elements_left)
-    parser = DefusedXMLParser(target=reader, forbid_dtd=True)  # type: ignore[no-untyped-call]
+    parser = DefusedExpatParser(forbid_dtd=True)  # type: ignore[no-untyped-call]
+    parser.setContentHandler(reader)
     try:
         parser.feed(packet)
         parser.close()
     except _TooMuchError:
         metadata.limit_reached = True
-    except (ParseError, DefusedXmlException, ValueError, LookupError):
+    except (SAXException, DefusedXmlException, ValueError, LookupError):
         # LookupError and ValueError: an encoding that Python or expat does not know.
         metadata.malformed = True
     metadata.elements_left = reader.elements_left

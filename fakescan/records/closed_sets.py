@@ -119,11 +119,11 @@ class Reason(StrEnum):
 
 
 _REASON_SENTENCES = {
-    Reason.VERIFIED_CREDENTIAL: "A verified content credential states that AI made it.",
+    Reason.VERIFIED_CREDENTIAL: "A verified content credential states that AI made or edited it.",
     Reason.VERIFIED_SIGNATURE: "A verified signature of an AI generator covers these pixels.",
     Reason.VERIFIED_CAPTURE: "A verified credential states that a camera captured it.",
-    Reason.DECLARED_AI: "The file declares that AI made it; the declaration is unsigned.",
-    Reason.DECLARED_AI_EDIT: "The file declares an edit by AI; the declaration is unsigned.",
+    Reason.DECLARED_AI: "The file declares that AI made it; no signature vouches for that.",
+    Reason.DECLARED_AI_EDIT: "The file declares an edit by AI; no signature vouches for that.",
     Reason.SCORE_ABOVE_THRESHOLD: "The model's score is in the range of AI images.",
     Reason.SCORE_BELOW_THRESHOLD: "The model found no sign of AI.",
     Reason.SCORE_BETWEEN_THRESHOLDS: "The model's score fits AI images and photographs alike.",

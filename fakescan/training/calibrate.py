@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fakescan import __version__
+from fakescan.backends import VERDICTS_CHANGED
 from fakescan.calibration import fit_calibration, fit_thresholds, scores_of
 from fakescan.records import FakescanError
 from fakescan.training.evaluate import (
@@ -87,13 +88,15 @@ def calibrate_card(card: ModelCard, measured: FullSize) -> tuple[ModelCard, Cali
         folds=FOLDS,
         program=f"fakescan {__version__}",
     )
+    # How many verdicts faster arithmetic changes was counted at thresholds that no longer hold.
+    metrics = {name: one for name, one in card.metrics.items() if name != VERDICTS_CHANGED}
     about = f"pictures of {shortest} to {longest} px a side, like those of {measured.found.data}"
     calibrated = replace(
         card,
         calibration=calibration,
         thresholds=fit_thresholds(scores_of(logits, calibration), labels),
         domain=Domain(max(shortest, card.domain.minimum_side), longest, about),
-        metrics={**card.metrics, "calibrated": asdict(figures)},
+        metrics={**metrics, "calibrated": asdict(figures)},
         limits=(
             *card.limits,
             f"Calibrated by its user on {real} real and {ai} AI pictures of"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fakescan.backends import MOST_VERDICTS_CHANGED, Precision
+from fakescan.backends import MOST_VERDICTS_CHANGED, VERDICTS_CHANGED, Precision
 from fakescan.calibration import calls_of, pick_thresholds, scores_of
 from fakescan.images import crop_positions, cut_crops
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError, Split
@@ -17,7 +17,7 @@ from fakescan.training.data import read_dataset, split_off
 from fakescan.training.evaluate import WINDOWS
 from fakescan.training.judges import Judge, seat_one
 from fakescan.training.photos import is_photo_folder, read_photos
-from fakescan.weights import ModelCard, load_card, load_tensors, save_card
+from fakescan.weights import ModelCard, load_card, load_tensors, save_card_in_use
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -80,9 +80,9 @@ def measure_precision(weights: Path, data: Path, precision: Precision) -> Verdic
     else:
         faster = _in_torch(card, weights, precision)
     changes = _count(card, pixels[_RANGE_PICTURES:], exact, faster, precision)
-    records = card.metrics.get("verdicts_changed") or {}
+    records = card.metrics.get(VERDICTS_CHANGED) or {}
     changed = {**records, precision.value: round(changes.share, 5)}
-    save_card(weights, replace(card, metrics={**card.metrics, "verdicts_changed": changed}))
+    save_card_in_use(weights, replace(card, metrics={**card.metrics, VERDICTS_CHANGED: changed}))
     if graph is not None and not changes.is_allowed:
         graph.unlink()
     return changes
