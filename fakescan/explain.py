@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -108,8 +109,8 @@ def explain_finding(
     """Draw the overlay of a finding into the PNG `path`; the finding with that path, or as it was.
 
     The file is read again, so that a finding from the store gets its overlay too; one that has
-    changed since it was measured gets none, nor does one that no model of ours judged. Raises
-    FakescanError when the overlay can't be written.
+    changed since it was measured gets none, nor does one that no model of ours judged, or that is
+    too large for the memory. Raises FakescanError when the overlay can't be written.
     """
     output = next(filter(can_explain, finding.measurement.outputs), None)
     if output is None:
@@ -120,7 +121,10 @@ def explain_finding(
     image = decode_image(finding.source, data, max_pixels=max_pixels)
     if not isinstance(image, DecodedImage) or image.sha256 != finding.measurement.sha256:
         return finding
-    overlay = draw_overlay(image, explainer.explain(image, output), caption(finding))
+    try:
+        overlay = draw_overlay(image, explainer.explain(image, output), caption(finding))
+    except MemoryError:
+        return finding
     try:
         overlay.save(path, "PNG")
     except OSError as error:
@@ -141,8 +145,17 @@ def is_flagged(finding: Finding) -> bool:
 def overlay_name(finding: Finding) -> str:
     """STEM-SHA.png: two files of one name don't collide, and no name leads elsewhere."""
     stem = Path(finding.source.name).stem
-    safe = "".join(letter if letter.isprintable() and letter != "/" else "_" for letter in stem)
-    return f"{safe[:80].lstrip('.') or 'picture'}-{(finding.measurement.sha256 or '')[:12]}.png"
+    safe = "".join(
+        letter if letter.isprintable() and letter not in "/;" else "_" for letter in stem
+    )
+    # File systems count bytes: 255 of them.
+    short = safe[:80].encode()[:200].decode(errors="ignore").lstrip(".")
+    return f"{short or 'picture'}-{(finding.measurement.sha256 or '')[:12]}.png"
+
+
+def is_overlay_name(name: str) -> bool:
+    """Whether a file may be an overlay, by its name."""
+    return re.search(r"-[0-9a-f]{12}\.png$", name) is not None
 
 
 def caption(finding: Finding) -> str:
@@ -192,13 +205,13 @@ def stitch(
     """Maps (N, S, S) at `positions` as one of the whole picture; the mean where windows overlap."""
     size = maps.shape[1]
     total = np.zeros((height, width), dtype=np.float32)
-    count = np.zeros((height, width), dtype=np.float32)
+    count = np.zeros((height, width), dtype=np.uint8)  # scan's --crops ends at 64
     for heat, (x, y) in zip(maps, positions, strict=True):
         total[y : y + size, x : x + size] += heat
         count[y : y + size, x : x + size] += 1
-    values = total / np.maximum(count, 1)
-    loudest = float(values.max())
-    return Heatmap((values / (loudest or 1.0)).astype(np.float32), count > 0)
+    total /= np.maximum(count, 1)
+    total /= float(total.max()) or 1.0
+    return Heatmap(total, count > 0)
 
 
 def draw_overlay(image: DecodedImage, heatmap: Heatmap, caption: str) -> Image.Image:
@@ -208,22 +221,31 @@ def draw_overlay(image: DecodedImage, heatmap: Heatmap, caption: str) -> Image.I
     """
     from matplotlib import colormaps
 
-    heat = (colormaps[_COLORS](heatmap.values)[:, :, :3] * 255).astype(np.float32)
-    grey = image.pixels.mean(axis=2, keepdims=True)
+    # Shrunk first: blending takes some eighty bytes a pixel.
+    pixels = _shrunk(image.pixels, Image.Resampling.BICUBIC)
+    values = _shrunk(heatmap.values, Image.Resampling.BILINEAR)
+    was_seen = _shrunk(heatmap.seen.view(np.uint8), Image.Resampling.NEAREST) > 0
+    heat = (colormaps[_COLORS](values)[:, :, :3] * 255).astype(np.float32)
+    grey = pixels.mean(axis=2, keepdims=True)
     # Faint where nothing spoke for AI, so that the picture stays readable there.
-    weight = (0.25 + 0.45 * heatmap.values)[:, :, None]
+    weight = (0.25 + 0.45 * values)[:, :, None]
     seen = (1 - weight) * grey + weight * heat
     unseen = 0.35 * grey + 0.65 * 255
-    blended = np.where(heatmap.seen[:, :, None], seen, unseen).astype(np.uint8)
+    blended = np.where(was_seen[:, :, None], seen, unseen).astype(np.uint8)
     picture = Image.fromarray(upright(blended, image.orientation))
     lines = (caption,) if heatmap.seen.all() else (caption, "faint: not looked at")
-    return _with_legend(_scaled(picture), lines)
+    return _with_legend(_grown(picture), lines)
 
 
-def _scaled(picture: Image.Image) -> Image.Image:
+def _shrunk(values: npt.NDArray[Any], method: Image.Resampling) -> npt.NDArray[Any]:
+    picture = Image.fromarray(values)
+    if max(picture.size) <= LONGEST_SIDE:
+        return values
+    return np.asarray(ImageOps.contain(picture, (LONGEST_SIDE, LONGEST_SIDE), method))
+
+
+def _grown(picture: Image.Image) -> Image.Image:
     longest = max(picture.size)
-    if longest > LONGEST_SIDE:
-        return ImageOps.contain(picture, (LONGEST_SIDE, LONGEST_SIDE))
     if longest < SHORTEST_SIDE:
         # A thumbnail's own pixels stay visible.
         factor = -(-SHORTEST_SIDE // longest)

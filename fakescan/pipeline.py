@@ -19,6 +19,8 @@ from fakescan.lookahead import read_ahead
 from fakescan.preparation import IsolatedPreparation, Prepared, prepare
 from fakescan.provenance import credential_reader, read_name, with_evidence
 from fakescan.records import (
+    DEFAULT_DECODE_MEMORY,
+    DEFAULT_DECODE_SECONDS,
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
     DEFAULT_MAX_PIXELS,
     DecodedImage,
@@ -75,8 +77,8 @@ class ScanOptions:
     remote: bool = False
     remote_seconds: float = 30.0
     isolate: bool = False
-    decode_seconds: float = 30.0
-    decode_memory: int = 4096
+    decode_seconds: float = DEFAULT_DECODE_SECONDS
+    decode_memory: int = DEFAULT_DECODE_MEMORY
 
 
 class Scan(Iterator[Finding]):

@@ -315,6 +315,52 @@ def test_a_tar_that_breaks_off_keeps_what_came_before(tmp_path: Path) -> None:
     assert [source.problem for source in named] == [None, Status.TRUNCATED]
 
 
+@pytest.mark.parametrize("left", [100, 512])
+def test_a_tar_that_breaks_off_within_a_member_says_so(tmp_path: Path, left: int) -> None:
+    path = write_tar(tmp_path / "x.tar", {"a.png": noisy(1), "1.json": b"{}" * 2000})
+    path.write_bytes(path.read_bytes()[: 1024 + -(-len(noisy(1)) // 512) * 512 + left])
+    first, whole = SourceFinder([str(path)])
+    assert (read(first), first.problem) == (noisy(1), None)
+    assert (whole.path, whole.problem) == (str(path), Status.TRUNCATED)
+
+
+@pytest.mark.parametrize("left_out", [1, 2, 1024])
+def test_a_tar_may_end_without_empty_blocks(tmp_path: Path, left_out: int) -> None:
+    path = write_tar(tmp_path / "x.tar", {"a.png": noisy(1), "b.json": b"{}" * 100})
+    whole = path.read_bytes().rstrip(b"\0")
+    assert len(whole) % 512
+    path.write_bytes(whole + b"\0" * ((-len(whole) % 512) if left_out > 2 else left_out))
+    (source,) = SourceFinder([str(path)])
+    assert (read(source), source.problem) == (noisy(1), None)
+
+
+@pytest.mark.parametrize("size", [2**63 - 600, 2**80])
+def test_a_member_larger_than_any_file_is_a_row(tmp_path: Path, size: int) -> None:
+    path = write_tar(tmp_path / "x.tar", {"a.png": noisy(1), "b.png": noisy(2)})
+    data = bytearray(path.read_bytes())
+    at = 512 + -(-len(noisy(1)) // 512) * 512
+    header = tarfile.TarInfo.frombuf(bytes(data[at : at + 512]), "utf-8", "strict")
+    header.size = size
+    data[at : at + 512] = header.tobuf(tarfile.GNU_FORMAT)
+    path.write_bytes(data)
+    assert [source.problem for source in SourceFinder([str(path)])] == [None, Status.CORRUPT]
+
+
+@pytest.mark.parametrize("field", [0, 1, 2])
+def test_a_zip_member_larger_than_any_file_is_a_row(tmp_path: Path, field: int) -> None:
+    # Of zip64's extra field: size, size in the archive, offset of the local header.
+    wide = [5, 5, 0]
+    wide[field] = 2**64 - 1
+    extra = struct.pack("<2H3Q", 1, 24, *wide)
+    record = struct.pack("<4s6H3I5H2I", b"PK\1\2", 45, 45, 0, 0, 0, 0, 0, *[2**32 - 1] * 2,
+                         5, len(extra), 0, 0, 0, 0, 2**32 - 1) + b"a.bin" + extra  # fmt: skip
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(record), 100, 0)
+    path = tmp_path / "x.zip"
+    path.write_bytes(b"PK\3\4" + bytes(96) + record + end)
+    (whole,) = SourceFinder([str(path)])
+    assert (whole.path, whole.problem) == (str(path), Status.CORRUPT)
+
+
 def test_a_damaged_header_ends_a_tar_with_a_row(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", {"a.png": noisy(1), "b.png": noisy(2)})
     data = bytearray(path.read_bytes())

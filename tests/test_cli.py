@@ -391,6 +391,57 @@ def test_paths_on_standard_input(three: Path, fake_backend: FakeBackend) -> None
     assert [os.path.basename(row["path"]) for row in found] == ["real.png", "ai.png"]
 
 
+def test_lists_may_end_their_lines_as_windows_does(
+    three: Path, tmp_path: Path, fake_backend: FakeBackend
+) -> None:
+    (three / "odd.png\r").write_bytes(plain())
+    names = ("real.png", "ai.png", "odd.png\r")
+    (tmp_path / "list").write_bytes(
+        b"".join(os.fsencode(three / name) + b"\r\n" for name in names) + b"\r\n"
+    )
+    found = rows(run("scan", "--list", tmp_path / "list", "--json").stdout)
+    assert [os.path.basename(row["path"]) for row in found] == list(names)
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (("--store", "s", "--no-store"), "--store and --no-store contradict each other"),
+        (("--decode-seconds", "5"), "--decode-seconds and --decode-memory need --isolate"),
+        (("--decode-memory", "512"), "--decode-seconds and --decode-memory need --isolate"),
+        (("-0",), "-0 is of paths from a list"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    folder: Path, flags: tuple[str, ...], line: str
+) -> None:
+    outcome = run("scan", folder, *flags)
+    assert outcome.code == 2
+    assert outcome.stderr.startswith(f"fakescan: {line}")
+
+
+def test_a_folder_of_other_files_is_none_for_overlays(
+    three: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    for place in (three, tmp_path):
+        outcome = run("scan", three, "--overlay", place)
+        assert outcome.code == 2
+        assert "which is no overlay; name a new folder" in outcome.stderr
+    (tmp_path / "overlays").mkdir()
+    (tmp_path / "overlays" / "a-0123456789ab.png").touch()
+    outcome = run("scan", three, "--model", tiny_model, "--overlay", tmp_path / "overlays")
+    assert outcome.code == 0, outcome.stderr
+
+
+def test_a_mistake_of_ours_does_not_say_that_ai_was_found(
+    three: Path, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import fakescan.pipeline as p; p.scan = None; from fakescan.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, "scan", str(three)], capture_output=True)
+    assert done.returncode == 2
+    assert b"Traceback" in done.stderr
+
+
 def test_paths_on_standard_input_end_in_nul_when_asked(
     folder: Path, fake_backend: FakeBackend
 ) -> None:
@@ -499,15 +550,26 @@ def test_a_reader_of_the_table_that_leaves_early_is_no_error(
     assert "Traceback" not in errors and "Broken" not in errors
 
 
-def test_a_reader_that_leaves_early_leaves_no_report(
-    many: Path, tmp_path: Path, spawn: Spawn
+@pytest.mark.parametrize("flag", ["--json", "--fail-on-ai"])
+def test_a_reader_that_leaves_early_ends_no_report(
+    many: Path, tmp_path: Path, spawn: Spawn, flag: str
 ) -> None:
     report = tmp_path / "out.csv"
-    process = spawn("scan", many, "--json", "--no-store", "--report", report)
+    (many / "zz.png").write_bytes(declared_ai())
+    process = spawn("scan", many, "--json", "--no-store", "--report", report, flag)
     assert process.stdout is not None
     process.stdout.close()
-    assert process.wait(30) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    assert process.wait(60) == (1 if flag == "--fail-on-ai" else 0)
+    with report.open(newline="") as stream:
+        assert len(list(csv.reader(stream))) == 1 + len(list(many.iterdir()))
+
+
+def test_a_reader_of_the_table_that_leaves_early_hides_no_ai(many: Path, spawn: Spawn) -> None:
+    (many / "zz.png").write_bytes(declared_ai())
+    process = spawn("scan", many, "--no-store", "--fail-on-ai")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(60) == 1
 
 
 @pytest.mark.parametrize(
@@ -576,9 +638,8 @@ def test_an_interrupted_scan_says_so(many: Path, tmp_path: Path, spawn: Spawn) -
     os.close(paths)
     with os.fdopen(writer, "wb", 0) as feed:
         feed.write(b"".join(os.fsencode(path) + b"\n" for path in sorted(many.iterdir())))
-        store = Path(os.environ["XDG_CACHE_HOME"], "fakescan", "measurements.sqlite3")
         deadline = time.monotonic() + 60
-        while not store.exists() and time.monotonic() < deadline:
+        while not list(tmp_path.glob(".out.csv*")) and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +154,49 @@ def test_a_file_that_changed_since_gets_no_overlay(weights: Path, tmp_path: Path
     assert list((tmp_path / "overlays").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd.png", "..png", "a\nb.png", "x" * 300 + ".png"])
+def test_an_overlay_that_the_memory_has_no_room_for_is_left_out(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (finding,) = scan(
+        [save_picture(tmp_path / "picture.png", 64, 64)], ScanOptions(models=(str(weights),))
+    )
+
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    folder = explain.OverlayFolder(
+        tmp_path / "overlays", explain.Explainer([weights]), max_pixels=10**6, every=True
+    )
+    monkeypatch.setattr(explain, "draw_overlay", fail)
+    assert folder.add(finding) == finding
+
+
+def test_an_overlay_takes_little_more_than_the_picture() -> None:
+    pixels = np.zeros((3000, 4000, 3), dtype=np.uint8)
+    image = DecodedImage(
+        source=Source("x"),
+        data=b"",
+        sha256="",
+        media_type="image/png",
+        pixels=pixels,
+        alpha=None,
+        bit_depth=8,
+        orientation=1,
+        has_more_frames=False,
+    )
+    tracemalloc.start()
+    heatmap = explain.stitch(np.ones((1, 64, 64), dtype=np.float32), ((9, 9),), 4000, 3000)
+    overlay = explain.draw_overlay(image, heatmap, "caption")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert max(overlay.size) == explain.LONGEST_SIDE
+    # Bytes a pixel: of a picture of 256 megapixels it would be some gigabytes otherwise.
+    assert most < 12 * 3000 * 4000
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd.png", "..png", "a\nb.png", "x" * 300 + ".png", "写" * 90, "a;=1.png"]
+)
 def test_no_name_leads_out_of_the_folder(name: str, weights: Path, tmp_path: Path) -> None:
     (finding,) = scan(
         [save_picture(tmp_path / "picture.png", 64, 64)], ScanOptions(models=(str(weights),))
@@ -162,8 +205,9 @@ def test_no_name_leads_out_of_the_folder(name: str, weights: Path, tmp_path: Pat
     overlay = explain.overlay_name(named)
     assert Path(overlay).name == overlay
     assert not overlay.startswith(".")
-    assert overlay.isprintable()
-    assert len(overlay) < 120
+    assert overlay.isprintable() and ";" not in overlay
+    assert len(overlay.encode()) < 220
+    assert explain.is_overlay_name(overlay)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -82,6 +82,26 @@ def test_a_scan_opens_no_socket(tmp_path: Path, flag: str) -> None:
     assert "Its content credential is kept online and was not fetched." in done.stdout
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_runtimes_tell_their_makers_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(runtime, runtime))
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("CI", "XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY"):
+        monkeypatch.delenv(name, raising=False)
+    model = CHECKOUT / "weights" / "photo.safetensors"
+    pictures = CHECKOUT / "tests" / "pictures"
+    arguments = (pictures, "--json", "--no-store", "--model", model, "--backend", runtime)
+    done = run_without_sockets(_SCAN, "scan", *arguments)
+    assert done.returncode == 3, done.stderr
+    assert f'"backend":"{runtime}"' in done.stdout
+    # Not even an identifier to be told by.
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
 def test_nothing_is_written_but_reports_overlays_and_the_store(
     tmp_path: Path, tiny_model: Path
 ) -> None:

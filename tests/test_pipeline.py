@@ -361,6 +361,22 @@ def test_a_scan_that_never_began_holds_nothing(folder: Path, fake_backend: FakeB
 # The store
 
 
+def test_files_that_took_each_others_names_are_not_mixed_up(
+    folder: Path, fake_backend: FakeBackend, tmp_path: Path
+) -> None:
+    # Of one size and time, as datasets unpack them.
+    for name, level in (("a.bmp", 40), ("b.bmp", 200)):
+        (folder / name).write_bytes(plain(level, suffix=".bmp"))
+        os.utime(folder / name, (10**9, 10**9))
+    with Store(tmp_path / "store.sqlite3") as store:
+        first = findings(folder, store=store)
+        for old, new in (("a.bmp", "c"), ("b.bmp", "a.bmp"), ("c", "b.bmp")):
+            (folder / old).rename(folder / new)
+        second = findings(folder, store=store)
+    assert second["a.bmp"].measurement == first["b.bmp"].measurement
+    assert second["b.bmp"].measurement == first["a.bmp"].measurement
+
+
 @contextmanager
 def no_decoding() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:

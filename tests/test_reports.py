@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -343,6 +344,9 @@ def test_csv_parses_back_and_holds_no_formula(finding: Finding) -> None:
     numbers = {column for column, value in flatten(record).items() if isinstance(value, float)}
     for column, cell in zip(COLUMNS, to_columns(record), strict=True):
         assert column in numbers or not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+        # Nor in a cell that a spreadsheet parts at semicolons.
+        assert column in {"path", "overlay"} or not re.search(";[=+@-]", cell)
+    assert ";" not in line or line.startswith('"')
 
 
 # Files, opened by others

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib.util import find_spec
@@ -16,6 +18,12 @@ from fakescan.weights import ModelCard, load_card
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+
+# ONNX Runtime and OpenVINO report their use to their makers, from the first import on, unless they
+# are told not to. Nothing leaves this machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 class BackendName(StrEnum):

@@ -6,8 +6,9 @@ import errno
 import os
 import signal
 import sys
+import traceback
 import warnings
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -77,26 +78,32 @@ def main() -> None:
         _fill_closed_streams()
         app()
     except FakescanError as error:
-        print(f"fakescan: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(ExitCode.DID_NOT_RUN)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        print("fakescan: no space is left where the output goes", file=sys.stderr)  # noqa: T201
+        _end(str(error), ExitCode.DID_NOT_RUN)
+    except Exception as error:  # noqa: BLE001
+        if isinstance(error.__cause__, KeyboardInterrupt):  # in the middle of an import
+            _end("interrupted", ExitCode.INTERRUPTED)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _end("no space is left where the output goes", ExitCode.DID_NOT_RUN)
+        # A mistake of ours. Python's own exit code for it, 1, would say that AI was found.
+        traceback.print_exc()
         sys.exit(ExitCode.DID_NOT_RUN)
     except SystemExit as ending:
         # Typer makes an exit of Ctrl-C, without a word; commands that have more to say about it
         # catch it first.
         if ending.__context__ and isinstance(ending.__context__.__cause__, KeyboardInterrupt):
-            print("fakescan: interrupted", file=sys.stderr)  # noqa: T201
+            _end("interrupted", ExitCode.INTERRUPTED)
         raise
     except KeyboardInterrupt:  # before typer took over, or after it let go
-        print("fakescan: interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(ExitCode.INTERRUPTED)
+        _end("interrupted", ExitCode.INTERRUPTED)
     finally:
         # All is said and done: an interruption of the interpreter's own ending would only turn
         # the exit code into a signal's.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    print(f"fakescan: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
 
 
 def _fill_closed_streams() -> None:

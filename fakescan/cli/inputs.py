@@ -51,6 +51,8 @@ class Inputs:
             raise FakescanError(
                 "Nothing to scan: name files and folders, or a --list FILE of them."
             )
+        if self.null_separated and not (self.lists or STANDARD_INPUT in self.paths):
+            raise FakescanError("-0 is of paths from a list: it needs --list FILE, or - as a path.")
         for path_list in self.lists:
             if not os.access(path_list, os.R_OK):
                 raise FakescanError(f"--list {path_list}: there is no such file that can be read.")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
+import typer
+
+from fakescan.cli.console import OutputConsole, ReaderLeftError, drop_output
 from fakescan.cli.inputs import STANDARD_INPUT
-from fakescan.records import FakescanError, Finding
+from fakescan.records import ExitCode, FakescanError, Finding
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,14 +24,52 @@ if TYPE_CHECKING:
     from fakescan.reports import Report
 
 
+class _WatchedReport:
+    """A report on standard output, whose reader may have seen enough before the end: `| head`.
+
+    That ends the scan where the report `is_all` that was asked for.
+    """
+
+    def __init__(self, report: Report, *, is_all: bool) -> None:
+        self._report = report
+        self._is_all = is_all
+
+    def __enter__(self) -> Self:
+        self._report.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._watch():
+            self._report.__exit__(kind, error, traceback)
+
+    def write(self, finding: Finding, record: dict[str, object]) -> None:
+        with self._watch():
+            self._report.write(finding, record)
+
+    @contextmanager
+    def _watch(self) -> Iterator[None]:
+        try:
+            yield
+        except (BrokenPipeError, ReaderLeftError):
+            drop_output()
+            if self._is_all:
+                raise typer.Exit(ExitCode.DONE) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where findings go."""
+    """Where findings go. With `fail_on_ai`, the exit code tells of all of them."""
 
     reports: tuple[Path, ...]
     json_lines: bool
     overlay: Path | None
     overlay_all: bool
+    fail_on_ai: bool
 
     def check(self, paths: Iterable[str]) -> None:
         """Raise FakescanError for reports that can't be written, or that are `paths` to scan."""
@@ -34,6 +77,8 @@ class Outputs:
 
         if self.overlay_all and self.overlay is None:
             raise FakescanError("--overlay-all needs --overlay FOLDER.")
+        if self.overlay is not None and self.overlay.is_dir():
+            self._check_folder(self.overlay)
         inputs = {os.path.realpath(path) for path in paths if path != STANDARD_INPUT}
         targets: set[str] = set()
         for report in self.reports:
@@ -47,17 +92,34 @@ class Outputs:
                 raise FakescanError(f"The report {report} is named twice.")
             targets.add(target)
 
+    @staticmethod
+    def _check_folder(overlay: Path) -> None:
+        # A scan passes over its own overlays. What else lies there, it would pass over too.
+        from fakescan.explain import is_overlay_name
+
+        others = (one for one in overlay.iterdir() if not one.name.startswith("."))
+        other = next((one.name for one in others if not is_overlay_name(one.name)), None)
+        if other is not None:
+            raise FakescanError(
+                f"--overlay {overlay}: it holds {other}, which is no overlay; name a new folder."
+            )
+
     def open_standard(self) -> list[Report]:
         """What goes to standard output: JSON Lines, or a table where there is no report."""
-        from fakescan.cli.console import OutputConsole
         from fakescan.reports.jsonl import JsonLinesStream
         from fakescan.reports.terminal import TerminalReport
 
         if self.json_lines:
             if sys.stdout is None:
                 raise FakescanError("--json needs standard output, which is closed.")
-            return [JsonLinesStream(sys.stdout.buffer)]
-        return [] if self.reports or sys.stdout is None else [TerminalReport(OutputConsole())]
+            return [self._watched(JsonLinesStream(sys.stdout.buffer))]
+        if self.reports or sys.stdout is None:
+            return []
+        return [self._watched(TerminalReport(OutputConsole()))]
+
+    def _watched(self, report: Report) -> Report:
+        is_all = not (self.reports or self.overlay or self.fail_on_ai)
+        return _WatchedReport(report, is_all=is_all)
 
     def overlays(self, options: ScanOptions, errors: Console) -> Callable[[Finding], Finding]:
         """What adds an overlay to a finding, where one is wanted."""

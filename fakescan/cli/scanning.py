@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -37,10 +36,13 @@ from fakescan.cli.options import (
 )
 from fakescan.cli.outputs import Outputs
 from fakescan.records import (
+    DEFAULT_DECODE_MEMORY,
+    DEFAULT_DECODE_SECONDS,
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
     DEFAULT_MAX_PIXELS,
     DecoderName,
     ExitCode,
+    FakescanError,
     Finding,
     Verdict,
 )
@@ -141,11 +143,15 @@ def scan(
         bool, typer.Option("--isolate", help="Decode in processes that hostile files may crash.")
     ] = False,
     decode_seconds: Annotated[
-        float, typer.Option(min=0.1, help="With --isolate: time for each file.")
-    ] = 30.0,
+        float | None,
+        typer.Option(min=0.1, help="With --isolate: time for each file; 30 by default."),
+    ] = None,
     decode_memory: Annotated[
-        int, typer.Option(min=64, help="With --isolate: MiB for each process; Linux only.")
-    ] = 4096,
+        int | None,
+        typer.Option(
+            min=64, help="With --isolate: MiB for each process; 4096 by default; Linux only."
+        ),
+    ] = None,
     engine: EngineOption = EngineName.LOCAL,
     parts: PartsOption = None,
     manifest_size: ManifestSizeOption = None,
@@ -158,10 +164,14 @@ def scan(
 
     distribution = Distribution(engine, parts, manifest_size, ray_address)
     distribution.check(store)
-    outputs = Outputs(tuple(report or ()), json_lines, overlay, overlay_all)
+    outputs = Outputs(tuple(report or ()), json_lines, overlay, overlay_all, fail_on_ai)
     inputs = Inputs(tuple(paths or ()), tuple(path_list or ()), null_separated)
     inputs.check(remote_seconds if remote else None)
     outputs.check(inputs.paths)
+    if no_store and store is not None:
+        raise FakescanError("--store and --no-store contradict each other; leave one out.")
+    if not isolate and (decode_seconds, decode_memory) != (None, None):
+        raise FakescanError("--decode-seconds and --decode-memory need --isolate.")
     store = None if no_store else store or default_store_path()
     written = (*outputs.reports, *([overlay] if overlay else []), *_store_files(store))
     options = ScanOptions(
@@ -187,8 +197,8 @@ def scan(
         remote=remote,
         remote_seconds=remote_seconds,
         isolate=isolate,
-        decode_seconds=decode_seconds,
-        decode_memory=decode_memory,
+        decode_seconds=decode_seconds or DEFAULT_DECODE_SECONDS,
+        decode_memory=decode_memory or DEFAULT_DECODE_MEMORY,
     )
     with ExitStack() as stack:
         if engine is EngineName.RAY:
@@ -239,21 +249,23 @@ def _scan(
                 record = to_record(finding)
                 for sink in sinks:
                     sink.write(finding, record)
-        except BrokenPipeError:
-            # The reader of standard output has seen enough, and that ends the scan: `| head`.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(ExitCode.DONE) from None
         except KeyboardInterrupt:
-            is_kept = store is not None or not isinstance(scan, pipeline.Scan)
+            _notify(errors, store)
+            is_remembered = store is not None and store.notice is None and not options.rescan
+            is_kept = is_remembered or not isinstance(scan, pipeline.Scan)
             kept = "; the same command goes on from here" if is_kept else ""
             errors.print(f"Interrupted after {summary.files:,} files{kept}.", highlight=False)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         summary.other_files = scan.other_files
-    if store is not None and store.notice is not None:
-        errors.print(store.notice, highlight=False, markup=False, soft_wrap=True)
+    _notify(errors, store)
     print_summary(summary, errors)
     _suggest(errors, summary, bool(outputs.reports) or outputs.json_lines)
     return summary
+
+
+def _notify(errors: Console, store: Store | None) -> None:
+    if store is not None and store.notice is not None:
+        errors.print(store.notice, highlight=False, markup=False, soft_wrap=True)
 
 
 def _store_files(store: Path | None) -> Iterator[Path]:
@@ -283,7 +295,8 @@ def _with_progress(
 def _count(bar: tqdm[Finding], inputs: Inputs, options: ScanOptions) -> None:
     from fakescan.pipeline import find_sources
 
-    bar.total = sum(1 for _ in find_sources(inputs.expand(), options))
+    with contextlib.suppress(FakescanError):  # the scan says it
+        bar.total = sum(1 for _ in find_sources(inputs.expand(), options))
     with contextlib.suppress(ValueError):  # the scan may have closed the bar by now
         bar.refresh()
 

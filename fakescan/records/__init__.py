@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from fakescan.records.closed_sets import (
+    DEFAULT_DECODE_MEMORY,
+    DEFAULT_DECODE_SECONDS,
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
     DEFAULT_MAX_PIXELS,
     SCHEMA_VERSION,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from fakescan.records.flow import UInt8Array
 
 __all__ = [
+    "DEFAULT_DECODE_MEMORY",
+    "DEFAULT_DECODE_SECONDS",
     "DEFAULT_MAX_FALSE_POSITIVE_RATE",
     "DEFAULT_MAX_PIXELS",
     "SCHEMA_VERSION",

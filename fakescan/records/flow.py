@@ -30,6 +30,8 @@ class Source:
     size_bytes: int | None = None
     modified_ns: int | None = None
     problem: Status | None = None
+    changed: str | None = field(default=None, kw_only=True)
+    """What else changes with the file: inode and time of its last change, which nobody can set."""
 
     @property
     def name(self) -> str:
@@ -44,7 +46,10 @@ class Source:
         """A key, size and modification time that stay the same while the file does, if known."""
         if self.size_bytes is None or self.modified_ns is None:
             return None
-        return os.fsencode(os.path.realpath(self.path)), self.size_bytes, self.modified_ns
+        key = os.fsencode(os.path.realpath(self.path))
+        if self.changed is not None:
+            key += b"\0" + self.changed.encode()
+        return key, self.size_bytes, self.modified_ns
 
     def open(self) -> BinaryIO:
         """Open for reading bytes, never waiting on a pipe.

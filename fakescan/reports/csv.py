@@ -28,5 +28,7 @@ class CsvReport(TextReport):
 
 def _format_row(cells: list[str]) -> str:
     row = io.StringIO(newline="")
-    csv.writer(row).writerow(cells)
+    # Spreadsheets of many countries part cells at semicolons too.
+    has_semicolon = any(";" in cell for cell in cells)
+    csv.writer(row, quoting=csv.QUOTE_ALL if has_semicolon else csv.QUOTE_MINIMAL).writerow(cells)
     return row.getvalue()

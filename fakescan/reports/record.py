@@ -61,6 +61,7 @@ PROMPT_CHARACTERS = 200
 
 _PATH_COLUMNS = frozenset({"path", "overlay"})
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_BEHIND_SEMICOLON = re.compile(r";(?=[=+\-@])")
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)))
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -220,4 +221,5 @@ def _format_cell(column: str, value: object) -> str:
     text = value.translate(_CONTROLS)
     if column == "prompt":
         text = text[:PROMPT_CHARACTERS]
+    text = _FORMULA_BEHIND_SEMICOLON.sub(";'", text)
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text

@@ -12,6 +12,9 @@ from fakescan.records import FakescanError, Status
 
 T = TypeVar("T")
 
+LARGEST_FILE = 1 << 62
+"""Bytes: what claims to lie behind can't even be asked for, and nothing of that size exists."""
+
 PAUSES = (0.5, 2.0)
 """Seconds to wait before the second and the third attempt."""
 

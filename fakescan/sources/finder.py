@@ -278,7 +278,8 @@ def _kind_of(entry: os.DirEntry[str]) -> bytes:
 def _source(path: str, status: os.stat_result) -> Source:
     if not stat.S_ISREG(status.st_mode):
         return Source(path, problem=Status.NOT_A_REGULAR_FILE)
-    return Source(path, status.st_size, status.st_mtime_ns)
+    changed = f"{status.st_ino}-{status.st_ctime_ns}"
+    return Source(path, status.st_size, status.st_mtime_ns, changed=changed)
 
 
 def _real(source: Source) -> str:

@@ -48,10 +48,18 @@ def _read_once(source: Source, most: int, reserve: Callable[[int], None]) -> byt
 
 
 def read_paths(stream: BinaryIO, *, separator: bytes) -> Iterator[str]:
-    """The paths on `stream`, split at `separator`, as they come; empty ones are skipped."""
+    """The paths on `stream`, split at `separator`, as they come; empty ones are skipped.
+
+    Of lines that end as Windows ends them, the end is no part of the path.
+    """
+
+    def decode(path: bytes) -> str:
+        has_return = separator == b"\n" and path.endswith(b"\r") and not os.path.lexists(path)
+        return os.fsdecode(path[:-1] if has_return else path)
+
     remainder = b""
     while block := stream.read1(1 << 16) if hasattr(stream, "read1") else stream.read(1 << 16):
         *whole, remainder = (remainder + block).split(separator)
-        yield from (os.fsdecode(path) for path in whole if path)
+        yield from (decode(path) for path in whole if path.rstrip(b"\r"))
     if remainder:
-        yield os.fsdecode(remainder)
+        yield decode(remainder)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fakescan.records import Status
-from fakescan.sources.failures import SourceError
+from fakescan.sources.failures import LARGEST_FILE, SourceError
 
 BLOCK_BYTES = 512
 MAX_EXTRA_BYTES = 1 << 20
@@ -56,7 +56,7 @@ def read_tar(read_at: Callable[[int, int], bytes]) -> Iterator[TarEntry]:
     Formats: ustar and pax (POSIX.1-2001), and GNU's long names. Raises SourceError where it is
     damaged or breaks off.
     """
-    offset = 0
+    offset = end = 0
     extra: dict[str, str] = {}
     extra_headers = 0
     while (header := _read_header(read_at, offset)) is not None:
@@ -73,12 +73,18 @@ def read_tar(read_at: Callable[[int, int], bytes]) -> Iterator[TarEntry]:
         offset = _skip_map(read_at, offset) if header.type == tarfile.GNUTYPE_SPARSE else offset
         offset += BLOCK_BYTES
         size = _number(extra.get("size")) or header.size
+        if offset + size > LARGEST_FILE:
+            raise SourceError(Status.CORRUPT)
         if header.isreg():
             name = extra.get("path", header.name)
             yield TarEntry(name, offset, size, int(header.mtime) * 10**9, is_sparse)
         if header.isreg() or header.type not in tarfile.SUPPORTED_TYPES:
+            end = offset + size
             offset += _whole_blocks(size)
         extra, extra_headers = {}, 0
+    # Where its end blocks are missing, the last member may be as well.
+    if end and not read_at(offset, 1) and not read_at(end - 1, 1):
+        raise SourceError(Status.TRUNCATED)
 
 
 def _read_header(read_at: Callable[[int, int], bytes], offset: int) -> tarfile.TarInfo | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from fakescan.records import Status
-from fakescan.sources.failures import SourceError
+from fakescan.sources.failures import LARGEST_FILE, SourceError
 
 LOCAL_HEADER_BYTES = 30
 STORED, DEFLATED, BZIP2 = 0, 8, 12
@@ -74,6 +74,8 @@ def read_zip(read_at: Callable[[int, int], bytes], length: int) -> Iterator[ZipE
         if whole > len(buffer):
             raise SourceError(Status.CORRUPT)
         entry = _read_entry(buffer[:whole], lengths[0], lengths[1], directory.shift)
+        if max(entry.offset, entry.stored_bytes, entry.size_bytes) > LARGEST_FILE:
+            raise SourceError(Status.CORRUPT)
         if not entry.name.endswith("/"):
             yield entry
         buffer = buffer[whole:]
