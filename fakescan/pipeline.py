@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from fakescan import __version__
 from fakescan.backends import Backend, BackendName, Precision, load_backend
 from fakescan.hub import LocatedModel, locate_models_named
-from fakescan.images import compute_sha256, decode_image, read_bytes
+from fakescan.images import compute_sha256, decode_image, decoder_versions, read_bytes
 from fakescan.inference import group, measure_batch
 from fakescan.lookahead import read_ahead
 from fakescan.preparation import IsolatedPreparation, Prepared, prepare
-from fakescan.provenance import credential_reader, read_name, with_evidence
+from fakescan.provenance import catalogue_digest, credential_reader, read_name, with_evidence
 from fakescan.records import (
     DEFAULT_DECODE_MEMORY,
     DEFAULT_DECODE_SECONDS,
@@ -353,6 +353,8 @@ def settings_key(detectors: Sequence[Backend], options: ScanOptions) -> str:
         "watermarks": options.watermarks,
         "decode": options.decode,
         "max_pixels": options.max_pixels,
+        "decoders": decoder_versions(),
+        "marks": catalogue_digest(),
         "credentials": credential_reader(),
     }
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()

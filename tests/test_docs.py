@@ -15,6 +15,8 @@ import typer
 
 import fakescan
 from fakescan.cli import app
+from fakescan.records import MetadataStatus, Reason, Says, Status, Tier, Verdict
+from fakescan.reports.record import COLUMNS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -46,6 +48,22 @@ def test_readme_uses_only_options_that_exist() -> None:
 def test_every_command_and_option_has_help() -> None:
     for name, command in commands().items():
         assert command.help, name
+
+
+def test_every_column_status_and_reason_is_told() -> None:
+    text = (ROOT / "docs" / "reports.md").read_text("utf-8")
+    columns = text[text.index("## Columns") : text.index("## In JSON alone")]
+    told = [
+        name
+        for line in columns.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    ]
+    assert told == list(COLUMNS)
+    for one in (*Status, *Reason):
+        assert f"| `{one.value}` | {one.sentence} |" in text
+    for one in (*Verdict, *Says, *Tier, *MetadataStatus):
+        assert f"`{one.value}`" in text
 
 
 def test_readme_names_every_exit_code() -> None:

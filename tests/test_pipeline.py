@@ -361,6 +361,16 @@ def test_a_scan_that_never_began_holds_nothing(folder: Path, fake_backend: FakeB
 # The store
 
 
+@pytest.mark.parametrize("part", ["catalogue_digest", "decoder_versions", "credential_reader"])
+def test_other_marks_and_decoders_measure_anew(
+    fake_backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    before = pipeline.settings_key([fake_backend], ScanOptions())
+    assert pipeline.settings_key([fake_backend], ScanOptions()) == before
+    monkeypatch.setattr(pipeline, part, lambda: "another")
+    assert pipeline.settings_key([fake_backend], ScanOptions()) != before
+
+
 def test_files_that_took_each_others_names_are_not_mixed_up(
     folder: Path, fake_backend: FakeBackend, tmp_path: Path
 ) -> None:

@@ -124,7 +124,8 @@ def check_precision(card: ModelCard, precision: Precision) -> None:
         raise FakescanError(
             f"--precision {precision}: nobody has measured how many verdicts of model"
             f" {card.name} it changes; leave the option out, or measure:"
-            f" fakescan export --precision {precision} --data PICTURES"
+            f" fakescan export --model {card.name} --precision {precision}"
+            " --data PICTURES"
         )
     if not changed <= MOST_VERDICTS_CHANGED:
         raise FakescanError(

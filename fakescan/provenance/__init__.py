@@ -8,7 +8,7 @@ from fakescan.provenance.camera import read_camera
 from fakescan.provenance.container import read_metadata
 from fakescan.provenance.credentials import CredentialReading, credential_reader, read_credential
 from fakescan.provenance.hints import describe
-from fakescan.provenance.marks import Hit, find_marks
+from fakescan.provenance.marks import Hit, catalogue_digest, find_marks
 from fakescan.provenance.metadata import Metadata
 from fakescan.provenance.names import read_name
 from fakescan.provenance.pixel_marks import read_pixel_marks
@@ -16,6 +16,7 @@ from fakescan.provenance.prompts import find_prompt
 from fakescan.records import Evidence, MetadataStatus, Provenance, Says, Tier
 
 __all__ = [
+    "catalogue_digest",
     "credential_reader",
     "describe",
     "read_name",

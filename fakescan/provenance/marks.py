@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 
 from fakescan.provenance.metadata import Field
@@ -42,6 +43,7 @@ class Catalogue:
     marks: tuple[Mark, ...]
     by_place: dict[str, tuple[tuple[int, Mark], ...]]
     producers: dict[str, str]
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,12 @@ def load_catalogue() -> Catalogue:
         for place in mark.at:
             by_place[place].append((rank, mark))
     places = {place: tuple(ranked) for place, ranked in by_place.items()}
-    return Catalogue(marks, places, parsed["producers"])
+    return Catalogue(marks, places, parsed["producers"], sha256(text.encode()).hexdigest())
+
+
+def catalogue_digest() -> str:
+    """SHA-256 of marks.toml: findings depend on what it says."""
+    return load_catalogue().digest
 
 
 def _also(entry: dict[str, str] | None) -> tuple[str, re.Pattern[str]] | None:
