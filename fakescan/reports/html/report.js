@@ -291,12 +291,15 @@ function activate(place) {
 
 // ---- Histogram
 
+// Each model's labels have a row of their own, so that no two stand on top of each other.
 function thresholds() {
+  const names = [...new Set(rest.models.map((model) => model.name))];
   const lines = new Map();
   for (const model of rest.models) {
-    const name = new Set(rest.models.map((other) => other.name)).size > 1 ? `${model.name}: ` : "";
-    if (typeof model.threshold_real === "number") lines.set(`${name}real ≤ ${model.threshold_real}`, model.threshold_real);
-    if (typeof model.threshold_ai === "number") lines.set(`${name}AI ≥ ${model.threshold_ai}`, model.threshold_ai);
+    const name = names.length > 1 ? `${model.name}: ` : "";
+    const row = names.indexOf(model.name);
+    if (typeof model.threshold_real === "number") lines.set(`${name}real ≤ ${model.threshold_real}`, { share: model.threshold_real, row });
+    if (typeof model.threshold_ai === "number") lines.set(`${name}AI ≥ ${model.threshold_ai}`, { share: model.threshold_ai, row });
   }
   return lines;
 }
@@ -326,9 +329,12 @@ function drawHistogram() {
     }),
   );
   const lines = thresholds();
-  for (const [label, share] of lines) {
+  plot.style.setProperty("--rows", 1 + Math.max(0, ...[...lines.values()].map((line) => line.row)));
+  for (const [label, { share, row }] of lines) {
     const side = share < 0.15 ? " left" : share > 0.85 ? " right" : "";
-    plot.append(placed(element("div", { class: `threshold${side}` }, element("span", {}, label)), share));
+    const line = placed(element("div", { class: `threshold${side}` }, element("span", {}, label)), share);
+    line.style.setProperty("--row", row);
+    plot.append(line);
   }
   find("histogram-note").textContent = scored
     ? `${number(scored)} with a score; tallest bar ${number(most)}`
