@@ -12,7 +12,7 @@ import functools
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from PIL import Image
@@ -166,7 +166,8 @@ def train_and_measure(recipe: Recipe, seed: int, epochs: int, given: argparse.Na
     dataset = read(path, options.size)
     if Split.TEST not in dataset.splits:
         raise FakescanError(f"{path}: there is no test split")
-    material = make_material(path, dataset, options, pick_device(given.device))
+    # The test is scored below, once: at 224 px it takes a CPU longer than the training is given.
+    material = replace(make_material(path, dataset, options, pick_device(given.device)), test=None)
     result = train_on(material, options)
     assert result is not None  # of several processes only the others have none
     weights = result.weights
