@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,7 +142,10 @@ def is_flagged(finding: Finding) -> bool:
 
 
 def overlay_name(finding: Finding) -> str:
-    """STEM-SHA.png: two files of one name don't collide, and no name leads elsewhere."""
+    """STEM-SHA.png: two files of one name don't collide, and no name leads elsewhere.
+
+    `sources.is_overlay_name` knows it by that.
+    """
     stem = Path(finding.source.name).stem
     safe = "".join(
         letter if letter.isprintable() and letter not in "/;" else "_" for letter in stem
@@ -151,11 +153,6 @@ def overlay_name(finding: Finding) -> str:
     # File systems count bytes: 255 of them.
     short = safe[:80].encode()[:200].decode(errors="ignore").lstrip(".")
     return f"{short or 'picture'}-{(finding.measurement.sha256 or '')[:12]}.png"
-
-
-def is_overlay_name(name: str) -> bool:
-    """Whether a file may be an overlay, by its name."""
-    return re.search(r"-[0-9a-f]{12}\.png$", name) is not None
 
 
 def caption(finding: Finding) -> str:

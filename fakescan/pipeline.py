@@ -72,6 +72,7 @@ class ScanOptions:
     hidden: bool = False
     follow_links: bool = False
     excluded: tuple[str, ...] = ()
+    overlays: str | None = None
     rescan: bool = False
     shard: str | None = None
     remote: bool = False
@@ -273,6 +274,7 @@ def find_sources(paths: Iterable[str | Path], options: ScanOptions) -> SourceFin
         hidden=options.hidden,
         follow_links=options.follow_links,
         excluded=options.excluded,
+        overlays=options.overlays,
         shard=None if options.shard is None else Shard.parse(options.shard),
         remote_seconds=options.remote_seconds if options.remote else None,
     )

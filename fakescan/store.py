@@ -19,7 +19,7 @@ import platformdirs
 
 from fakescan.records import Measurement, Source
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 """Of the tables and of what their columns mean: raise it when either changes."""
 
 RACY_NS = 2 * 10**9
@@ -35,6 +35,7 @@ _TABLES = (
         path BLOB PRIMARY KEY,
         size_bytes INTEGER NOT NULL,
         modified_ns INTEGER NOT NULL,
+        changed_ns INTEGER NOT NULL,
         sha256 TEXT NOT NULL
     ) WITHOUT ROWID""",
     """CREATE TABLE measurements (
@@ -69,7 +70,7 @@ class Store:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         # Rows wait here and not in an open transaction, which would lock out other processes.
-        self._pending_files: dict[bytes, tuple[int, int, str]] = {}
+        self._pending_files: dict[bytes, tuple[int, int, int, str]] = {}
         self._pending_measurements: dict[tuple[str, str], bytes] = {}
         self._flushed_at = 0.0
         self._settled_before_ns = 0
@@ -95,18 +96,24 @@ class Store:
             self._close()
 
     def find_by_file(
-        self, path_bytes: bytes, size_bytes: int, modified_ns: int, settings_key: str
+        self,
+        path_bytes: bytes,
+        size_bytes: int,
+        modified_ns: int,
+        changed_ns: int,
+        settings_key: str,
     ) -> Measurement | None:
         """What was measured of the file that `Source.identity` says this of, if it is the same."""
         if not self._is_settled(modified_ns):
             return None
         with self._lock:
             known = self._pending_files.get(path_bytes) or self._select(
-                "SELECT size_bytes, modified_ns, sha256 FROM files WHERE path = ?", path_bytes
+                "SELECT size_bytes, modified_ns, changed_ns, sha256 FROM files WHERE path = ?",
+                path_bytes,
             )
-        if known is None or known[:2] != (size_bytes, modified_ns):
+        if known is None or known[:3] != (size_bytes, modified_ns, changed_ns):
             return None
-        return self.find_by_content(known[2], settings_key)
+        return self.find_by_content(known[3], settings_key)
 
     def find_by_content(self, sha256: str, settings_key: str) -> Measurement | None:
         """What was measured of the bytes with this SHA-256 (64 hexadecimal digits)."""
@@ -140,8 +147,8 @@ class Store:
         with self._lock:
             self._pending_measurements[sha256, settings_key] = data
             if identity is not None and self._is_settled(identity[2]):
-                path_bytes, size_bytes, modified_ns = identity
-                self._pending_files[path_bytes] = (size_bytes, modified_ns, sha256)
+                path_bytes, size_bytes, modified_ns, changed_ns = identity
+                self._pending_files[path_bytes] = (size_bytes, modified_ns, changed_ns, sha256)
             if (
                 max(len(self._pending_files), len(self._pending_measurements)) >= BATCH_ROWS
                 or time.monotonic() - self._flushed_at >= BATCH_SECONDS
@@ -167,7 +174,7 @@ class Store:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
                 [(path, *row) for path, row in self._pending_files.items()],
             )
             self._connection.executemany(

@@ -420,17 +420,14 @@ def test_options_that_would_do_nothing_are_refused(
     assert outcome.stderr.startswith(f"fakescan: {line}")
 
 
-def test_a_folder_of_other_files_is_none_for_overlays(
-    three: Path, tmp_path: Path, tiny_model: Path
+def test_a_scan_passes_over_its_own_overlays_and_nothing_else(
+    three: Path, tiny_model: Path
 ) -> None:
-    for place in (three, tmp_path):
-        outcome = run("scan", three, "--overlay", place)
-        assert outcome.code == 2
-        assert "which is no overlay; name a new folder" in outcome.stderr
-    (tmp_path / "overlays").mkdir()
-    (tmp_path / "overlays" / "a-0123456789ab.png").touch()
-    outcome = run("scan", three, "--model", tiny_model, "--overlay", tmp_path / "overlays")
-    assert outcome.code == 0, outcome.stderr
+    command = ("scan", three, "--model", tiny_model, "--overlay", three, "--overlay-all")
+    first = rows(run(*command, "--json").stdout)
+    assert sum(row["overlay"] is not None for row in first) == 3
+    assert len(list(three.iterdir())) == 6
+    assert rows(run(*command, "--json").stdout) == first
 
 
 def test_a_mistake_of_ours_does_not_say_that_ai_was_found(

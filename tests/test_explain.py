@@ -16,6 +16,7 @@ from fakescan.images import decode_image, read_bytes, upright
 from fakescan.model import build_detector, build_network
 from fakescan.pipeline import ScanOptions, scan
 from fakescan.records import DecodedImage, Source
+from fakescan.sources import is_overlay_name
 from fakescan.weights import (
     Architecture,
     Calibration,
@@ -207,7 +208,7 @@ def test_no_name_leads_out_of_the_folder(name: str, weights: Path, tmp_path: Pat
     assert not overlay.startswith(".")
     assert overlay.isprintable() and ";" not in overlay
     assert len(overlay.encode()) < 220
-    assert explain.is_overlay_name(overlay)
+    assert is_overlay_name(overlay)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

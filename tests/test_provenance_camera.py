@@ -125,7 +125,7 @@ def test_a_scrap_of_a_maker_note_is_nothing() -> None:
 
 
 def test_a_workflow_in_make_is_no_camera() -> None:
-    workflow = '{"nodes":[{"type":"KSampler"}]}'
+    workflow = '{"last_node_id":1,"nodes":[{"type":"KSampler"}]}'
     make = ascii_entry(0x010F, "workflow:" + workflow)
     provenance = read(tiff([make, ascii_entry(0x0110, "x")], EXPOSURE))
     assert provenance.camera_make is None

@@ -28,6 +28,7 @@ from fakescan.provenance.metadata import MAX_VALUE_BYTES, Field
 from fakescan.provenance.prompts import find_prompt
 from fakescan.records import Says, Tier
 
+SETTINGS = PARAMETERS.partition("\n")[2]
 DST = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 GRAPH = (
     '{"3":{"class_type":"KSampler","inputs":{"positive":["6",0],"negative":["7",0]}},'
@@ -37,7 +38,8 @@ GRAPH = (
 )
 PLAIN_GRAPH = (
     '{"1":{"class_type":"LoadImage"},"2":{"class_type":"ImageScaleBy"},'
-    '"3":{"class_type":"ImageUpscaleWithModel"},"4":{"class_type":"SaveImage"}}'
+    '"3":{"class_type":"ImageUpscaleWithModel"},"4":{"class_type":"ResizeAndPadImage"},'
+    '"5":{"class_type":"GetImageSize"},"6":{"class_type":"SaveImage"}}'
 )
 WORKFLOW = (
     '{"last_node_id":2,"nodes":[{"id":1,"type":"LoadImage","outputs":[{"type":"IMAGE"}]},'
@@ -58,10 +60,12 @@ EXAMPLES = [
     ("forge-version", "exif:UserComment", PARAMETERS + ", Version: f2.0.1v1", None),
     ("civitai-resources", "exif:UserComment", "x, Civitai resources: []", "Civitai generator"),
     ("a1111-version", "png_text:parameters", PARAMETERS + ", Version: v1.10.1", None),
+    ("a1111-version", "exif:UserComment", f"cat {SETTINGS}, Version: v1.9.4", None),
     ("a1111-parameters", "jpeg_comment", PARAMETERS, None),
     ("comfyui-prompt", "png_text:prompt", GRAPH, "ComfyUI"),
     ("comfyui-workflow", "png_text:workflow", WORKFLOW % "KSampler", "ComfyUI"),
     ("comfyui-workflow", "exif:Make", "workflow:" + WORKFLOW % "Power Prompt (rgthree)", "ComfyUI"),
+    ("comfyui-workflow", "png_text:Workflow", WORKFLOW % "easy kSampler", "ComfyUI"),
     ("comfyui-plain", "png_text:prompt", PLAIN_GRAPH, "ComfyUI"),
     ("invokeai", "png_text:invokeai_metadata", '{"positive_prompt":"x"}', "InvokeAI"),
     ("invokeai-sd-metadata", "png_text:sd-metadata", '{"app_id":"invoke-ai/InvokeAI"}', "InvokeAI"),
@@ -114,8 +118,14 @@ EXAMPLES = [
     ),
     ("iptc-dst-capture", "xmp:Iptc4xmpExt:DigitalSourceType", DST + "digitalCapture", None),
     ("iptc-dst-human", "xmp:Iptc4xmpExt:DigitalSourceType", DST + "softwareImage", None),
+    ("iptc-dst-mixed", "xmp:Iptc4xmpExt:DigitalSourceType", DST + "composite", None),
     ("tc260-generated", "xmp:TC260:AIGC", LABEL, "Doubao"),
-    ("tc260-generated", "jpeg_app:AIGC", '{"AIGC":{"Label":"1","ServiceProvider":"y"', None),
+    (
+        "tc260-service-provider",
+        "exif:ImageDescription",
+        '{"AIGC":{"ServiceProvider":"x","ServiceUser":"y","Time":"2025","ContentId":"z"}}',
+        None,
+    ),
     ("tc260-suspected", "png_text:AIGC", '{"AIGC":1,"Label":"3"}', None),
     ("gcamera", "xmp:GCamera:MotionPhoto", "1", "Google Camera"),
     ("ultrahdr", "xmp:hdrgm:Version", "1.0", None),
@@ -232,6 +242,7 @@ def hostile_texts(mark: Mark) -> list[str]:
         (seed * (MAX_VALUE_BYTES // len(seed) + 1))[:MAX_VALUE_BYTES] for seed in seeds if seed
     ]
     texts += [example[:cut] + " " * (MAX_VALUE_BYTES - cut) for cut in range(min(len(example), 40))]
+    texts += [" " * (MAX_VALUE_BYTES - 1) + "x", "-" * (MAX_VALUE_BYTES - 1) + "x"]
     texts += [example[:20] + " " * (MAX_VALUE_BYTES - 20), "{" + " " * MAX_VALUE_BYTES]
     return texts
 
@@ -320,6 +331,7 @@ def test_generator_version_and_prompt_are_found(
         ("compositeWithTrainedAlgorithmicMedia", "Adobe Firefly", Says.AI_EDIT, Tier.STRONG, True),
         ("trainedAlgorithmicMedia", "Adobe Firefly", Says.AI, Tier.STRONG, True),
         ("digitalCapture", "Adobe Firefly", Says.AI, Tier.WEAK, False),
+        ("composite", "Adobe Firefly", Says.AI_EDIT, Tier.STRONG, True),
         ("humanEdits", "Adobe Firefly", Says.AI, Tier.WEAK, False),
         ("algorithmicMedia", "Adobe Firefly", Says.AI, Tier.STRONG, True),
     ],

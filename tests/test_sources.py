@@ -179,8 +179,8 @@ def test_source_facts_come_from_the_directory_entry(folder: Path) -> None:
     path = str(folder / "a.png")
     for paths in ([str(folder)], [path]):
         (found,) = SourceFinder(paths)
-        assert found.changed is not None
-        assert replace(found, changed=None) == Source(path, 5, 1_700_000_000_123_456_789)
+        assert found.changed_ns is not None
+        assert replace(found, changed_ns=None) == Source(path, 5, 1_700_000_000_123_456_789)
 
 
 def test_only_what_changes_decoding_is_hinted() -> None:

@@ -25,4 +25,5 @@ class OutputConsole(Console):
 
 def drop_output() -> None:
     """From here on standard output leads nowhere, since nobody reads it any more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

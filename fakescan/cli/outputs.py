@@ -55,10 +55,13 @@ class _WatchedReport:
     def _watch(self) -> Iterator[None]:
         try:
             yield
-        except (BrokenPipeError, ReaderLeftError):
+        except BrokenPipeError:
             drop_output()
             if self._is_all:
                 raise typer.Exit(ExitCode.DONE) from None
+        except ReaderLeftError:
+            if self._is_all:
+                raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,6 @@ class Outputs:
 
         if self.overlay_all and self.overlay is None:
             raise FakescanError("--overlay-all needs --overlay FOLDER.")
-        if self.overlay is not None and self.overlay.is_dir():
-            self._check_folder(self.overlay)
         inputs = {os.path.realpath(path) for path in paths if path != STANDARD_INPUT}
         targets: set[str] = set()
         for report in self.reports:
@@ -91,18 +92,6 @@ class Outputs:
             if target in targets:
                 raise FakescanError(f"The report {report} is named twice.")
             targets.add(target)
-
-    @staticmethod
-    def _check_folder(overlay: Path) -> None:
-        # A scan passes over its own overlays. What else lies there, it would pass over too.
-        from fakescan.explain import is_overlay_name
-
-        others = (one for one in overlay.iterdir() if not one.name.startswith("."))
-        other = next((one.name for one in others if not is_overlay_name(one.name)), None)
-        if other is not None:
-            raise FakescanError(
-                f"--overlay {overlay}: it holds {other}, which is no overlay; name a new folder."
-            )
 
     def open_standard(self) -> list[Report]:
         """What goes to standard output: JSON Lines, or a table where there is no report."""

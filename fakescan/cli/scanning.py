@@ -173,7 +173,7 @@ def scan(
     if not isolate and (decode_seconds, decode_memory) != (None, None):
         raise FakescanError("--decode-seconds and --decode-memory need --isolate.")
     store = None if no_store else store or default_store_path()
-    written = (*outputs.reports, *([overlay] if overlay else []), *_store_files(store))
+    written = (*outputs.reports, *_store_files(store))
     options = ScanOptions(
         models=tuple(model or ()),
         weights=tuple(weights or ()),
@@ -192,6 +192,7 @@ def scan(
         hidden=hidden,
         follow_links=follow_links,
         excluded=tuple(os.path.realpath(path) for path in written),
+        overlays=None if overlay is None else os.path.realpath(overlay),
         rescan=rescan,
         shard=shard,
         remote=remote,

@@ -64,7 +64,7 @@ def load_catalogue() -> Catalogue:
         Mark(
             id=entry["id"],
             at=tuple(entry["at"]),
-            patterns=tuple(re.compile(pattern, re.DOTALL) for pattern in entry["pattern"]),
+            patterns=tuple(_compile(pattern, parsed["lists"]) for pattern in entry["pattern"]),
             says=Says(entry["says"]),
             tier=Tier(entry["tier"]),
             tool=entry.get("tool"),
@@ -88,6 +88,12 @@ def load_catalogue() -> Catalogue:
 def catalogue_digest() -> str:
     """SHA-256 of marks.toml: findings depend on what it says."""
     return load_catalogue().digest
+
+
+def _compile(pattern: str, lists: dict[str, list[str]]) -> re.Pattern[str]:
+    for name, words in lists.items():
+        pattern = pattern.replace(f"(?P>{name})", f"(?:{'|'.join(words)})")
+    return re.compile(pattern, re.DOTALL)
 
 
 def _also(entry: dict[str, str] | None) -> tuple[str, re.Pattern[str]] | None:

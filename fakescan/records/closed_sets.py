@@ -7,10 +7,12 @@ from typing import Literal
 
 SCHEMA_VERSION = 1
 
-DEFAULT_MAX_PIXELS = 256_000_000
 DEFAULT_DECODE_SECONDS = 30.0
+
 DEFAULT_DECODE_MEMORY = 4096
 """MiB."""
+
+DEFAULT_MAX_PIXELS = 256_000_000
 """Phones reach 200 megapixels; a decoded picture of this size takes 768 MB."""
 
 DEFAULT_MAX_FALSE_POSITIVE_RATE = 0.01

@@ -30,8 +30,8 @@ class Source:
     size_bytes: int | None = None
     modified_ns: int | None = None
     problem: Status | None = None
-    changed: str | None = field(default=None, kw_only=True)
-    """What else changes with the file: inode and time of its last change, which nobody can set."""
+    changed_ns: int | None = field(default=None, kw_only=True)
+    """Time of the last change, of its name too: POSIX's ctime, which no program can set."""
 
     @property
     def name(self) -> str:
@@ -42,14 +42,15 @@ class Source:
         """With what only a question to a server tells, where the file lies on one."""
         return self
 
-    def identity(self) -> tuple[bytes, int, int] | None:
-        """A key, size and modification time that stay the same while the file does, if known."""
+    def identity(self) -> tuple[bytes, int, int, int] | None:
+        """A key, size and times that stay the same while the file does, if known.
+
+        The times are of its modification and of its last change, 0 where that isn't known.
+        """
         if self.size_bytes is None or self.modified_ns is None:
             return None
         key = os.fsencode(os.path.realpath(self.path))
-        if self.changed is not None:
-            key += b"\0" + self.changed.encode()
-        return key, self.size_bytes, self.modified_ns
+        return key, self.size_bytes, self.modified_ns, self.changed_ns or 0
 
     def open(self) -> BinaryIO:
         """Open for reading bytes, never waiting on a pipe.

@@ -11,6 +11,7 @@ from fakescan.sources.formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from fakescan.sources.formats import TIFF_RAW_SUFFIXES as TIFF_RAW_SUFFIXES
 from fakescan.sources.formats import decoding_hint as decoding_hint
 from fakescan.sources.formats import has_image_suffix as has_image_suffix
+from fakescan.sources.formats import is_overlay_name as is_overlay_name
 from fakescan.sources.formats import sniff_media_type as sniff_media_type
 from fakescan.sources.keys import is_archive as is_archive
 from fakescan.sources.reading import read_paths as read_paths

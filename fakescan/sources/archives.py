@@ -52,14 +52,15 @@ class MemberSource(Source):
             return open_range(self.archive, self.offset, self.offset + (self.size_bytes or 0))
         return self._open_zipped(self.entry)
 
-    def identity(self) -> tuple[bytes, int, int] | None:
+    def identity(self) -> tuple[bytes, int, int, int] | None:
         """That of the archive, with its name and place there."""
         whole = self.archive.identity()
         if whole is None:
             return None
-        key, size_bytes, modified_ns = whole
+        key, size_bytes, modified_ns, changed_ns = whole
         place = f"\0{size_bytes}\0{self.offset}\0{self.member}"
-        return key + place.encode(errors="surrogatepass"), self.size_bytes or 0, modified_ns
+        key += place.encode(errors="surrogatepass")
+        return key, self.size_bytes or 0, modified_ns, changed_ns
 
     def _open_zipped(self, entry: ZipEntry) -> BinaryIO:
         guess = LOCAL_HEADER_BYTES + len(entry.name.encode(errors="surrogatepass")) + _EXTRA_GUESS

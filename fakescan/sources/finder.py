@@ -11,7 +11,12 @@ from dataclasses import replace
 from fakescan.records import Source, Status
 from fakescan.sources.archives import Archive, MemberSource
 from fakescan.sources.failures import problem_of
-from fakescan.sources.formats import HEAD_BYTES, has_image_suffix, sniff_media_type
+from fakescan.sources.formats import (
+    HEAD_BYTES,
+    has_image_suffix,
+    is_overlay_name,
+    sniff_media_type,
+)
 from fakescan.sources.keys import (
     ArchiveKey,
     check_protocol,
@@ -58,8 +63,8 @@ class SourceFinder:
     are only counted, in `other_files`. What `paths` names itself is always a source. Hidden
     entries are skipped unless `hidden`; links to files are read, links to folders entered only
     with `follow_links`; pipes and devices are never opened. Files and folders in `excluded`, as
-    real paths, are passed over: the reports that this very scan writes. Of all that, `shard` takes
-    its part.
+    real paths, are passed over: the reports that this very scan writes; so are files in `overlays`
+    that are named as overlays are. Of all that, `shard` takes its part.
 
     A zip or tar that `paths` names is entered, as a folder is; its members come in its own order.
     URLs are opened only where `remote_seconds` tells how long a server may be silent; of folders
@@ -73,6 +78,7 @@ class SourceFinder:
         hidden: bool = False,
         follow_links: bool = False,
         excluded: Iterable[str] = (),
+        overlays: str | None = None,
         shard: Shard | None = None,
         remote_seconds: float | None = None,
     ) -> None:
@@ -81,6 +87,7 @@ class SourceFinder:
         self._hidden = hidden
         self._follow_links = follow_links
         self._excluded = frozenset(excluded)
+        self._overlays = overlays
         self._shard = shard
         self._remote_seconds = remote_seconds
         self._seen = _RealPaths()
@@ -239,7 +246,7 @@ class SourceFinder:
         stack.append((folder, real, ordered))
 
     def _file(self, path: str, real: str) -> Iterator[Source]:
-        if real in self._excluded:
+        if real in self._excluded or self._is_overlay(real):
             return
         named = has_image_suffix(path)
         try:
@@ -255,6 +262,10 @@ class SourceFinder:
             self.other_files += self._is_ours(path)
         elif self._seen.add(real):
             yield _source(path, status)
+
+    def _is_overlay(self, real: str) -> bool:
+        folder, name = os.path.split(real)
+        return folder == self._overlays and is_overlay_name(name)
 
     @staticmethod
     def _is_image(path: str) -> bool:
@@ -278,8 +289,7 @@ def _kind_of(entry: os.DirEntry[str]) -> bytes:
 def _source(path: str, status: os.stat_result) -> Source:
     if not stat.S_ISREG(status.st_mode):
         return Source(path, problem=Status.NOT_A_REGULAR_FILE)
-    changed = f"{status.st_ino}-{status.st_ctime_ns}"
-    return Source(path, status.st_size, status.st_mtime_ns, changed=changed)
+    return Source(path, status.st_size, status.st_mtime_ns, changed_ns=status.st_ctime_ns)
 
 
 def _real(source: Source) -> str:

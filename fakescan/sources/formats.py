@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 HEAD_BYTES = 64
 """How much of a file `sniff_media_type` wants to see."""
@@ -77,6 +78,11 @@ def _looks_like_bmp(head: bytes) -> bool:
 def has_image_suffix(path: str) -> bool:
     """Whether the name claims to be an image."""
     return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
+
+
+def is_overlay_name(name: str) -> bool:
+    """Whether a file may be an overlay by its name, which ends in twelve digits of a SHA-256."""
+    return re.search(r"-[0-9a-f]{12}\.png$", name) is not None
 
 
 def decoding_hint(path: str) -> str:

@@ -60,6 +60,6 @@ def read_paths(stream: BinaryIO, *, separator: bytes) -> Iterator[str]:
     remainder = b""
     while block := stream.read1(1 << 16) if hasattr(stream, "read1") else stream.read(1 << 16):
         *whole, remainder = (remainder + block).split(separator)
-        yield from (decode(path) for path in whole if path.rstrip(b"\r"))
-    if remainder:
-        yield decode(remainder)
+        yield from filter(None, map(decode, whole))
+    if last := decode(remainder):
+        yield last

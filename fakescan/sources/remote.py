@@ -119,16 +119,16 @@ class RemoteSource(Source):
         is_known = self.problem is not None or self.size_bytes is not None
         return self if is_known or self._is_signed else self.asked()
 
-    def identity(self) -> tuple[bytes, int, int] | None:
+    def identity(self) -> tuple[bytes, int, int, int] | None:
         """By its URL, and its ETag or modification time; None where its server tells neither."""
         if self._is_signed or self.size_bytes is None:
             return None
         if self.etag is not None:
             key = f"{self.path}\0{self.etag}\0{self.modified_ns}"
-            return key.encode(errors="surrogatepass"), self.size_bytes, 0
+            return key.encode(errors="surrogatepass"), self.size_bytes, 0, 0
         if self.modified_ns is None:
             return None
-        return self.path.encode(errors="surrogatepass"), self.size_bytes, self.modified_ns
+        return self.path.encode(errors="surrogatepass"), self.size_bytes, self.modified_ns, 0
 
     @property
     def _is_signed(self) -> bool:

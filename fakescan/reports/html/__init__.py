@@ -78,7 +78,10 @@ _WORST_FIRST = {
 
 _VERDICTS = {
     "ai": ("AI", "A credential, a declaration in the file or the score says that AI made it."),
-    "ai_edit": ("Edited with AI", "A credential or a declaration in the file says that AI edited it."),
+    "ai_edit": (
+        "Edited with AI",
+        "A credential or a declaration in the file says that AI edited it.",
+    ),
     "uncertain": ("Uncertain", "The score fits AI and photographs alike, or no model judges it."),
     "real": ("No sign of AI", "The verdict “real”: nothing was found. No proof of a photograph."),
     "unreadable": ("Unreadable", "No verdict. Its details tell why."),
