@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,10 +35,14 @@ class FakeCuda:
     def capture(self, launch: Callable[[], None], stream: object) -> Callable[[], None]:
         self.captures += 1
         launch()  # capturing issues the work once, without running it
+        # A graph knows addresses and keeps nothing alive that lies there.
+        captured = weakref.ref(launch)
 
         def replay() -> None:
             self.replays += 1
-            launch()
+            alive = captured()
+            assert alive is not None, "the graph replays what was freed"
+            alive()
 
         return replay
 

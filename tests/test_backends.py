@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,91 @@ def test_fixed_batches_pad_capture_and_replay(monkeypatch: pytest.MonkeyPatch) -
     assert set(sizes) == {8, 16, 64, 256}
     assert cuda.captures == 3  # of 8, 16 and 64; 256 was used but once
     assert cuda.replays == 6
+
+
+def test_a_size_that_ran_out_of_memory_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from fakescan.backends.cuda import FixedBatches
+
+    cuda = patch_cuda(monkeypatch)
+    failing = {"prepare"}
+
+    def prepare(crops: torch.Tensor, logits: torch.Tensor) -> Any:
+        if "prepare" in failing:
+            raise MemoryError
+
+        def launch() -> None:
+            if "launch" in failing:
+                raise MemoryError
+            logits.fill_(7)
+
+        return launch
+
+    batches = FixedBatches(torch.device("cpu"), 4, prepare)
+    crops = np.zeros((3, 4, 4, 3), dtype=np.uint8)
+    for stage in ("prepare", "launch"):
+        failing = {stage}
+        with pytest.raises(MemoryError):
+            batches.logits(crops)
+    failing = set()
+    for _ in range(3):
+        assert batches.logits(crops).tolist() == [7, 7, 7]
+    assert (cuda.captures, cuda.replays) == (1, 2)
+
+
+@pytest.mark.parametrize("runtime", [BackendName.TORCH, BackendName.ONNX, BackendName.OPENVINO])
+def test_threads_that_share_a_backend_get_their_own_logits(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, runtime: BackendName
+) -> None:
+    if runtime is BackendName.TORCH:
+        from fakescan.backends.cuda import FixedBatches
+        from fakescan.backends.torch import TorchBackend
+
+        patch_cuda(monkeypatch)
+        backend: Any = TorchBackend(tiny_model, "cpu", None)
+        backend._batches = FixedBatches(backend._device, 32, backend._prepare)
+    else:
+        pytest.importorskip({"onnx": "onnxruntime"}.get(runtime, runtime))
+        from fakescan.backends.conversion import export_graph
+
+        export_graph(tiny_model, None, Precision.FP32)
+        backend = load_backend(tiny_model, backend=runtime, device="cpu")
+    shown = [np.full((8, 32, 32, 3), level, np.uint8) for level in (0, 90, 255)]
+    wanted = [backend.logits(crops) for crops in shown]
+    assert len({round(float(logits[0]), 4) for logits in wanted}) == 3
+
+    def ask(number: int) -> bool:
+        return all(
+            np.allclose(backend.logits(shown[number]), wanted[number], atol=1e-4)
+            for _ in range(100)
+        )
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(ask, range(3))) == [True] * 3
+
+
+@pytest.mark.parametrize("name", ["Fail", "RuntimeException"])
+def test_what_onnx_runtime_says_of_memory_is_a_memory_error(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    from fakescan.backends.conversion import export_graph
+
+    export_graph(tiny_model, None, Precision.FP32)
+    backend = load_backend(tiny_model, backend=BackendName.ONNX, device="cpu")
+    said = ["Failed to allocate memory for requested buffer of size 9", "something else"]
+
+    def fail(*arguments: object) -> None:
+        raise getattr(errors, name)(said.pop(0))
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", fail)
+    with pytest.raises(MemoryError):
+        backend.logits(CROPS)
+    with pytest.raises(getattr(errors, name)):
+        backend.logits(CROPS)
 
 
 def test_torch_on_a_gpu_gives_what_the_cpu_gives(

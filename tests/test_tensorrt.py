@@ -212,6 +212,33 @@ def test_the_last_error_logged_is_the_reason_given(double: Double, exported: Pat
         load(exported)
 
 
+@pytest.mark.parametrize(
+    ("method", "outcome"),
+    [
+        ("ICudaEngine.create_execution_context", None),
+        ("IExecutionContext.execute_async_v3", False),
+    ],
+)
+def test_too_little_memory_is_a_memory_error(
+    double: Double, exported: Path, monkeypatch: pytest.MonkeyPatch, method: str, outcome: object
+) -> None:
+    module = sys.modules["fakescan.backends.tensorrt"]
+    backend = load(exported)
+    wanted = backend.logits(CROPS[:1])
+
+    def fail(*arguments: object) -> object:
+        module._LOGGER.log(double.module.ILogger.ERROR, "CUDA error 2: Out of memory")
+        return outcome
+
+    owner, name = method.split(".")
+    with monkeypatch.context() as patch:
+        patch.setattr(getattr(double.module, owner), name, fail)
+        with pytest.raises(MemoryError, match="Out of memory"):
+            backend.logits(CROPS)
+    # Halved, it fits.
+    assert np.abs(backend.logits(CROPS[:1]) - wanted).max() <= 1e-5
+
+
 def test_ctrl_c_ends_a_build(
     double: Double, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

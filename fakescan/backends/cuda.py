@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ LARGEST_BATCH = 256
 
 _SMALLEST_BATCH = 8
 
+_LOCK = threading.Lock()
+"""A size's buffers serve one batch at a time, and a process captures one graph at a time."""
+
 Launch = Callable[[], None]
 Prepare = Callable[[Tensor, Tensor], Launch]
 
@@ -28,7 +32,8 @@ class FixedBatches:
 
     `prepare` gets uint8 crops (B, S, S, 3) and float32 logits (B,) on the device, and gives the
     function that computes the second from the first on the current stream. What a size does from
-    its second use on is one CUDA graph: a scan of one picture is spared the capture.
+    its second use on is one CUDA graph: a scan of one picture is spared the capture. Any number of
+    threads may ask; one at a time is answered.
     """
 
     def __init__(self, device: torch.device, size: int, prepare: Prepare) -> None:
@@ -49,29 +54,30 @@ class FixedBatches:
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     def _run(self, crops: UInt8Array) -> npt.NDArray[np.float32]:
-        with torch.cuda.stream(self._stream):
+        with _LOCK, torch.cuda.stream(self._stream):
             padded = max(_SMALLEST_BATCH, 1 << (len(crops) - 1).bit_length())
             batch = self._batches.get(padded)
             if batch is None:
-                batch = self._batches[padded] = _Batch(self._device, padded, self._size)
+                batch = _Batch(self._device, padded, self._size)
                 batch.launch = self._prepare(batch.crops, batch.logits)
-            elif not batch.is_captured:
-                batch.launch = capture(batch.launch, self._stream)
-                batch.is_captured = True
+            elif batch.captured is None:
+                batch.captured, batch.launch = batch.launch, capture(batch.launch, self._stream)
             batch.host_crops[: len(crops)] = torch.from_numpy(crops)
             batch.crops.copy_(batch.host_crops, non_blocking=True)
             batch.launch()
             batch.host_logits.copy_(batch.logits, non_blocking=True)
-        self._stream.synchronize()
-        logits: npt.NDArray[np.float32] = batch.host_logits[: len(crops)].numpy().copy()
-        return logits
+            self._stream.synchronize()
+            self._batches[padded] = batch  # one that ran out of memory begins again
+            logits: npt.NDArray[np.float32] = batch.host_logits[: len(crops)].numpy().copy()
+            return logits
 
 
 class _Batch:
     """One size's buffers, here (pinned) and on the device."""
 
     launch: Launch
-    is_captured = False
+    captured: Launch | None = None
+    """What the graph was captured from: it owns memory whose bare addresses the graph replays."""
 
     def __init__(self, device: torch.device, count: int, size: int) -> None:
         shape, pinned = (count, size, size, 3), device.type == "cuda"

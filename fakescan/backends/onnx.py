@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,12 @@ def open_onnxruntime(graph: Path, precision: Precision = Precision.FP32) -> Run:
         raise _unusable(graph, "ONNX Runtime") from error
 
     def run(crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        (logits,) = session.run([OUTPUT_NAME], {INPUT_NAME: crops})
+        try:
+            (logits,) = session.run([OUTPUT_NAME], {INPUT_NAME: crops})
+        except (errors.Fail, errors.RuntimeException) as error:
+            if any(words in str(error) for words in ("Failed to allocate", "bad_alloc")):
+                raise MemoryError(str(error)) from error
+            raise
         return logits  # type: ignore[no-any-return]
 
     return run
@@ -111,9 +117,12 @@ def open_openvino(graph: Path, precision: Precision = Precision.FP32) -> Run:
     except RuntimeError as error:
         raise _unusable(graph, "OpenVINO") from error
 
+    lock = threading.Lock()
+
     def run(crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        # A copy: the array is OpenVINO's own, overwritten by the next batch.
-        return compiled(crops)[0].copy()  # type: ignore[no-any-return]
+        # A copy: the array is OpenVINO's own, overwritten by the next batch, whoever's it is.
+        with lock:
+            return compiled(crops)[0].copy()  # type: ignore[no-any-return]
 
     return run
 

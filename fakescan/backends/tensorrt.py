@@ -75,7 +75,7 @@ class TensorRTBackend:
 
     def _prepare(self, crops: Tensor, logits: Tensor) -> Launch:
         # One context a batch size: a graph freezes its shapes and addresses.
-        context = _need(self._engine.create_execution_context(), "making an execution context")
+        context = _need_memory(self._engine.create_execution_context, "making an execution context")
         _need(context.set_input_shape(INPUT_NAME, tuple(crops.shape)), "setting the batch's shape")
         _need(
             tuple(context.get_tensor_shape(OUTPUT_NAME)) == tuple(logits.shape),
@@ -87,7 +87,7 @@ class TensorRTBackend:
 
         def launch() -> None:
             stream = torch.cuda.current_stream(self._device).cuda_stream
-            _need(context.execute_async_v3(stream), "running the engine")
+            _need_memory(lambda: context.execute_async_v3(stream), "running the engine")
 
         return launch
 
@@ -215,6 +215,17 @@ def _need(outcome: T | None, task: str) -> T:
     if outcome is None or outcome is False:
         raise FakescanError(f"TensorRT: {task} failed{_reason()}")
     return outcome
+
+
+def _need_memory(call: Callable[[], T | None], task: str) -> T:
+    """As `_need`, but MemoryError where that is what there was too little of."""
+    _LOGGER.last_error = ""
+    try:
+        return _need(call(), task)
+    except FakescanError as error:
+        if "memory" in _LOGGER.last_error.lower():
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def _reason() -> str:
