@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
-from importlib.metadata import version
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -58,11 +57,6 @@ _METADATA_ALLOWANCE = 256 << 20
 
 _CHANNEL_MODES = frozenset(("1", "L", "P", "RGB", "CMYK", "YCbCr", "RGBX", "HSV"))
 _ALPHA_MODES = frozenset(("LA", "PA", "RGBA", "La", "RGBa"))
-
-
-def decoder_versions() -> dict[str, str]:
-    """The libraries that decode, and their versions: pixels and failures depend on both."""
-    return {name: version(name) for name in ("pillow", "pillow-heif", "simplejpeg")}
 
 
 def read_bytes(

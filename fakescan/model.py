@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Self
 
 import torch
 import torchvision
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from fakescan.networks import Network
 from fakescan.networks.cnn import build_cnn
-from fakescan.networks.photo import build_photo
+from fakescan.networks.photo import PhotoFeatures, build_photo
 from fakescan.networks.standard import build_densenet121, build_resnet, build_vgg16_bn
 from fakescan.records import FakescanError
 from fakescan.weights import Architecture, ArchitectureName, Input, ModelCard
@@ -52,6 +53,18 @@ class Detector(nn.Module):
                 images, size=size, mode="bilinear", align_corners=False
             )
         return images
+
+    def compute_in(self, dtype: torch.dtype) -> Self:
+        """Itself, to compute in `dtype` from now on: all of it, or of a photo network the learned.
+
+        Its statistics count steps of a level and its trees split where they stand: rounding moves
+        logits by .2 there, and by 1e-4 in the rest.
+        """
+        features = self.network.features
+        if isinstance(features, PhotoFeatures):
+            features.learned.to(dtype)
+            return self
+        return self.to(dtype)
 
     def forward(self, crops: Tensor) -> Tensor:
         """Logits (N,) of crops (N, S, S, 3), uint8 RGB."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from fakescan import __version__
 from fakescan.backends import Backend, BackendName, Precision, load_backend
 from fakescan.hub import LocatedModel, locate_models_named
-from fakescan.images import compute_sha256, decode_image, decoder_versions, read_bytes
+from fakescan.images import compute_sha256, decode_image, read_bytes
 from fakescan.inference import group, measure_batch
 from fakescan.lookahead import read_ahead
-from fakescan.preparation import IsolatedPreparation, Prepared, prepare
+from fakescan.preparation import IsolatedPreparation, Prepared, decoder_versions, prepare
 from fakescan.provenance import catalogue_digest, credential_reader, read_name, with_evidence
 from fakescan.records import (
     DEFAULT_DECODE_MEMORY,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +61,11 @@ class Prepared:
     def waiting_crops(self) -> int:
         """How many crops wait for detectors."""
         return sum(len(view.crops) for view in self.views)
+
+
+def decoder_versions() -> dict[str, str]:
+    """The libraries that decode, and their versions: pixels and failures depend on both."""
+    return {name: version(name) for name in ("pillow", "pillow-heif", "simplejpeg")}
 
 
 def prepare(

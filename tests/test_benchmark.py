@@ -68,6 +68,24 @@ def test_bench_measures_a_model_that_judges_the_pictures(tmp_path: Path) -> None
     assert "MB/s" in outcome.stderr
 
 
+def test_pictures_that_no_model_judges_are_part_of_the_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = save_tiny_model(tmp_path / "models", ANY_SIZE)
+    make_pictures(tmp_path / "pictures", 1, (0.3,))
+    for number in range(3):
+        Image.new("RGB", (16, 16)).save(tmp_path / "pictures" / f"zz-{number}.png")
+    found: list[int] = []
+    infer = benchmark._infer
+    monkeypatch.setattr(
+        benchmark, "_infer", lambda sample, *more: (found.append(len(sample)), infer(sample, *more))
+    )
+    flags = ("--model", weights, "--backend", "torch", "--device", "cpu", "--repeats", "1")
+    outcome = run("bench", tmp_path / "pictures", *flags)
+    assert outcome.code == 0, outcome.stderr
+    assert found == [4, 4]
+
+
 def test_the_limit_is_the_slower_on_a_gpu_and_the_sum_of_both_on_a_cpu() -> None:
     rates = Rates(decode=30.0, inference=60.0, scan=0.0)
     assert benchmark._limit(rates, "cpu") == pytest.approx(20.0)

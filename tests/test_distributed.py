@@ -17,8 +17,10 @@ from fakescan import __version__
 from fakescan.distributed import DistributedScan, Introduction, Job, Worker
 from fakescan.distributed.parts import TRIES, Manifest, PartFolder
 from fakescan.distributed.ray import Pool, plan_pool
+from fakescan.distributed.worker import _is_reachable
 from fakescan.pipeline import ScanOptions, scan
 from fakescan.records import FakescanError, Finding, Measurement, Source, Status
+from fakescan.sources.remote import RemoteSource
 
 OLD = 1_700_000_000
 
@@ -365,6 +367,20 @@ def test_a_file_deleted_before_its_turn_has_a_row(folder: Path, fake_backend: Fa
 
     found = distribute(folder, Deleting())
     assert [one.source.path[-6:] for one in found if one.status is Status.NOT_FOUND] == ["01.png"]
+
+
+def test_a_manifest_whose_only_file_is_gone_has_a_row(
+    folder: Path, fake_backend: FakeBackend
+) -> None:
+    gone = folder / "1" / "gone.png"
+    worker = Worker(Job(ScanOptions(), folder, str(folder)), 1)
+    (measurement,) = worker.measurements([Source(str(gone), 5, 0)])
+    assert measurement.status is Status.NOT_FOUND
+    elsewhere = RemoteSource.at("http://127.0.0.1:9/gone.png", 1.0)
+    assert _is_reachable(elsewhere)
+    (folder / "empty").mkdir()
+    with pytest.raises(FakescanError, match="sees none of 1 files"):
+        list(worker.measurements([Source(str(folder / "empty" / "a.png"), 5, 0)]))
 
 
 def test_relative_paths_need_their_folder(tmp_path: Path, fake_backend: FakeBackend) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CARD, run, save_tiny_model
+from conftest import CARD, CHECKOUT, run, save_tiny_model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -13,12 +13,14 @@ pytest.importorskip("onnxruntime")
 import numpy as np
 import onnx
 import onnxruntime
+import torch
 
 from fakescan.backends import BackendName, Precision, conversion, load_backend
 from fakescan.backends.conversion import LARGEST_DIFFERENCE, export_graph
 from fakescan.backends.graphs import graph_metadata, read_metadata
+from fakescan.model import Detector, build_network
 from fakescan.records import FakescanError
-from fakescan.weights import load_card
+from fakescan.weights import Architecture, load_card
 
 MIRRORED = replace(CARD, input=replace(CARD.input, mirror=True))
 
@@ -52,6 +54,31 @@ def test_a_graph_takes_windows_and_gives_logits(
     kinds = {tensor.data_type for tensor in model.graph.initializer}
     arithmetic = onnx.TensorProto.FLOAT if precision == Precision.FP32 else onnx.TensorProto.FLOAT16
     assert kinds - {onnx.TensorProto.INT64} == {arithmetic}
+
+
+@pytest.mark.slow
+def test_the_shipped_photo_model_has_a_graph_in_half_precision(tmp_path: Path) -> None:
+    weights = CHECKOUT / "weights" / "photo.safetensors"
+    export = export_graph(weights, tmp_path / "photo.onnx", Precision.FP16)
+    # Its statistics and trees stay exact: rounding there moves logits by .2.
+    assert export.difference < 2e-3
+    kinds = {tensor.data_type for tensor in onnx.load(export.path).graph.initializer}
+    assert {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16} <= kinds
+
+
+def test_bf16_rounds_what_a_photo_network_has_learned(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    small = Architecture("photo", {"channels": 8, "trees": 4, "leaves": 3})
+    detector = Detector(build_network(small), replace(CARD.input, size=128)).eval()
+    crops = torch.randint(0, 256, (2, 128, 128, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        exact = detector.network.features(detector.normalise(crops))
+        lowered = detector.compute_in(torch.bfloat16)
+        rounded = lowered.network.features(lowered.normalise(crops))
+    learned = 32
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - exact)[:, :learned].abs().max() < 0.5
+    assert torch.equal(rounded[:, learned:], exact[:, learned:])
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])

@@ -19,7 +19,7 @@ from fakescan.backends import Precision, card_of
 from fakescan.backends.graphs import INPUT_NAME, OUTPUT_NAME, graph_metadata, graph_places
 from fakescan.hub import LocatedModel, PublishedModel
 from fakescan.hub.networks import build_published
-from fakescan.model import build_detector
+from fakescan.model import Detector, build_detector
 from fakescan.processing import processed_sides
 from fakescan.records import FakescanError
 from fakescan.weights import ModelCard, load_tensors
@@ -75,7 +75,9 @@ def export_graph(model: LocatedModel, output: Path | None, precision: Precision)
         detector = build_detector(card, load_tensors(model))
     samples = [_sample(seed, batch, card) for seed, batch in enumerate(_CHECKED_BATCHES)]
     dtype = torch.float16 if precision == Precision.FP16 else torch.float32
-    graph = _Graph(copy.deepcopy(detector).to(dtype), dtype).eval()
+    lowered = copy.deepcopy(detector)
+    lowered = lowered.compute_in(dtype) if isinstance(lowered, Detector) else lowered.to(dtype)
+    graph = _Graph(lowered, dtype).eval()
     unfinished = output.with_name(f"{output.name}.{os.getpid()}.tmp")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

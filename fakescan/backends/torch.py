@@ -52,7 +52,7 @@ class TorchBackend:
         check_precision(self.card, self.precision)
         check_torch_precision(self.precision, on_cpu=on_cpu)
         detector = build_detector(self.card, load_tensors(weights))
-        detector = detector.to(self._device, DTYPES[self.precision])
+        detector = detector.compute_in(DTYPES[self.precision]).to(self._device)
         self._detector = detector.to(memory_format=torch.channels_last)
         self._batches = (
             FixedBatches(self._device, self.card.input.size, self._prepare)

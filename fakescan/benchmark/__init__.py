@@ -169,7 +169,7 @@ def _measure(
                 rates[name].append(counts[name] / (time.perf_counter() - start))
     median = {name: statistics.median(values) for name, values in rates.items()}
     images = Rates(median["decode"], median["inference"], median["scan"])
-    detector = detectors[sample[0].views[0].detector]
+    detector = detectors[next(item.views[0].detector for item in sample if item.views)]
     megabytes = sum(source.size_bytes or 0 for source in sources) / 1e6
     (folder / "empty").mkdir(exist_ok=True)
     theirs = median.get("hugging_face")
@@ -222,10 +222,10 @@ def _sample(
     cards = [detector.card for detector in detectors]
     step = max(1, len(sources) // _SAMPLE)
     prepared = [prepare(_decode(source), cards, crops=options.crops) for source in sources[::step]]
-    sample = [item for item in prepared if item.views]
-    if not sample:
+    if not any(item.views for item in prepared):
         raise FakescanError("no model judges these pictures")
-    return sample
+    # Those that none judges are part of the rate: decoding and scanning meet them too.
+    return prepared
 
 
 def _mean_megapixels(sample: Sequence[Prepared]) -> float:

@@ -15,6 +15,8 @@ from fakescan.backends import Backend
 from fakescan.distributed.parts import Manifest, PartFolder
 from fakescan.pipeline import ScanOptions
 from fakescan.records import FakescanError, Measurement, Source, Status
+from fakescan.sources.archives import MemberSource
+from fakescan.sources.remote import RemoteSource
 from fakescan.weights import ModelCard
 
 
@@ -88,8 +90,8 @@ class Worker:
                 yield measurement
         finally:
             measuring.close()
-        # Single files may go while a scan runs. All of them: storage that isn't there.
-        if lost and lost == sum(source.problem is None for source in sources):
+        # Files may go while a scan runs. All of them, and their folders: storage that isn't there.
+        if lost and not any(map(_is_reachable, sources)):
             raise FakescanError(
                 f"{platform.node()} sees none of {len(sources):,} files such as"
                 f" {sources[0].path}: mount what is scanned on every node, at the same place"
@@ -111,3 +113,15 @@ class Worker:
                     f"{platform.node()} has no folder {self.job.folder}, where {relative} would be:"
                     " name paths from the root on"
                 )
+
+
+def _is_reachable(source: Source) -> bool:
+    """Whether the folder where it lies holds anything here; servers answer for themselves."""
+    place = source.archive if isinstance(source, MemberSource) else source
+    if isinstance(place, RemoteSource):
+        return True
+    try:
+        with os.scandir(os.path.dirname(place.path) or os.curdir) as entries:
+            return any(entries)
+    except OSError:
+        return False

@@ -155,7 +155,10 @@ class PhotoFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """All maps in one size, the coarser ones' blocks repeated."""
-        learned = nn.functional.avg_pool2d(self.learned(images / 128 - 1), 2, ceil_mode=True)
+        # What is learned may be of a lower precision than what is counted.
+        dtype = next(self.learned.parameters()).dtype
+        learned = self.learned((images / 128 - 1).to(dtype)).to(images.dtype)
+        learned = nn.functional.avg_pool2d(learned, 2, ceil_mode=True)
         with torch.no_grad():
             maps = self._maps(images)
         return torch.cat([learned, maps], dim=1)

@@ -113,7 +113,7 @@ def _in_torch(card: ModelCard, weights: Path, precision: Precision) -> Logits:
 
     detector = build_detector(card, load_tensors(weights))
     if precision == Precision.BF16:
-        detector = detector.to(torch.bfloat16)
+        detector = detector.compute_in(torch.bfloat16)
 
     def logits(crops: UInt8Array) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
