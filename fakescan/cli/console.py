@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 from rich.console import Console
 
+from fakescan.cli.streams import ReaderLeftError, drop_output
 from fakescan.records import ExitCode
-
-
-class ReaderLeftError(SystemExit):
-    """Who reads standard output has seen enough: an end without an error, unless it is caught."""
 
 
 class OutputConsole(Console):
@@ -21,9 +15,3 @@ class OutputConsole(Console):
         """Raise ReaderLeftError. Rich would end with 1, which says here that AI was found."""
         drop_output()
         raise ReaderLeftError(ExitCode.DONE)
-
-
-def drop_output() -> None:
-    """From here on standard output leads nowhere, since nobody reads it any more."""
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())

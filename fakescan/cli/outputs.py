@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 import typer
 
-from fakescan.cli.console import OutputConsole, ReaderLeftError, drop_output
 from fakescan.cli.inputs import STANDARD_INPUT
+from fakescan.cli.streams import ReaderLeftError, drop_output
 from fakescan.records import ExitCode, FakescanError, Finding
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Outputs:
 
     def open_standard(self) -> list[Report]:
         """What goes to standard output: JSON Lines, or a table where there is no report."""
+        from fakescan.cli.console import OutputConsole
         from fakescan.reports.jsonl import JsonLinesStream
         from fakescan.reports.terminal import TerminalReport
 

@@ -264,8 +264,11 @@ class SourceFinder:
             yield _source(path, status)
 
     def _is_overlay(self, real: str) -> bool:
-        folder, name = os.path.split(real)
-        return folder == self._overlays and is_overlay_name(name)
+        return (
+            self._overlays is not None
+            and os.path.dirname(real) == self._overlays
+            and is_overlay_name(real)
+        )
 
     @staticmethod
     def _is_image(path: str) -> bool:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     Degradation = Callable[[UInt8Array], UInt8Array]
 
-
 CLEAN = "clean"
 
 _SCREEN_SCALE = 0.8
