@@ -27,12 +27,12 @@ from test_training import made_set  # noqa: F401 (a fixture)
 from test_training import options as run_options
 from torch import nn
 
+from fakescan.interruption import hold_interruptions
 from fakescan.model import build_network
 from fakescan.records import FakescanError
 from fakescan.training import processes as processes_module
 from fakescan.training.crossfit import CONDITIONS
 from fakescan.training.folds import FOLDS, fold_weights
-from fakescan.training.interruption import hold_interruptions
 from fakescan.training.loop import train_on
 from fakescan.training.material import read_material
 from fakescan.training.processes import ALONE, Processes, join_processes, read_processes

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -239,22 +240,33 @@ def test_too_little_memory_is_a_memory_error(
     assert np.abs(backend.logits(CROPS[:1]) - wanted).max() <= 1e-5
 
 
+@pytest.mark.parametrize(
+    ("moment", "steps"), [("phase_start", 1), ("step_complete", 1), ("phase_finish", 2)]
+)
 def test_ctrl_c_ends_a_build(
-    double: Double, exported: Path, monkeypatch: pytest.MonkeyPatch
+    double: Double, exported: Path, monkeypatch: pytest.MonkeyPatch, moment: str, steps: int
 ) -> None:
-    class Bar:
-        def __init__(self, **options: Any) -> None:
-            pass
+    monitor = sys.modules["fakescan.backends.tensorrt"]._Progress
+    returned = []
 
-        def update(self) -> None:
-            raise KeyboardInterrupt
+    def follow(name: str) -> None:
+        method = getattr(monitor, name)
 
-        def close(self) -> None:
-            pass
+        def call(*arguments: Any) -> Any:
+            if name == moment:
+                signal.raise_signal(signal.SIGINT)
+            outcome = method(*arguments)
+            # Only by a value: an exception can't pass through TensorRT.
+            returned.append(name)
+            return outcome
 
-    monkeypatch.setattr(sys.modules["fakescan.backends.tensorrt"], "tqdm", Bar)
+        monkeypatch.setattr(monitor, name, call)
+
+    for name in ("phase_start", "step_complete", "phase_finish"):
+        follow(name)
     with pytest.raises(KeyboardInterrupt):
         load(exported)
+    assert returned == ["phase_start", *["step_complete"] * steps, "phase_finish"]
     assert not list(cache_folder().glob("*.engine"))
 
 

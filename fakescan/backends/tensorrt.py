@@ -19,6 +19,7 @@ from fakescan.backends import Precision, check_precision
 from fakescan.backends.cuda import LARGEST_BATCH, FixedBatches, Launch
 from fakescan.backends.engines import EngineKey, write_cache
 from fakescan.backends.graphs import INPUT_NAME, OUTPUT_NAME, graph_metadata, require_graph
+from fakescan.interruption import hold_interruptions
 from fakescan.model import pick_device
 from fakescan.records import FakescanError
 from fakescan.weights import load_card
@@ -141,11 +142,10 @@ def _build_plan(key: EngineKey, graph: Path, size: int, precision: Precision) ->
     profile.set_shape(INPUT_NAME, *shapes)
     _need(config.add_optimization_profile(profile) >= 0, "adding the profile of batch sizes")
     _use_timings(config, key.timing_path)
-    progress = _Progress()
-    config.progress_monitor = progress
-    plan = builder.build_serialized_network(network, config)
-    if progress.is_cancelled:
-        raise KeyboardInterrupt
+    # An exception can't pass through TensorRT.
+    with hold_interruptions() as interruptions:
+        config.progress_monitor = _Progress(interruptions)
+        plan = builder.build_serialized_network(network, config)
     plan = bytes(_need(plan, "building an engine"))
     timings = config.get_timing_cache()
     if timings is not None:
@@ -178,11 +178,14 @@ _LOGGER = _Log()
 
 
 class _Progress(trt.IProgressMonitor):  # type: ignore[misc]
-    """A bar on a terminal for each phase of a build, which takes a minute or more."""
+    """A bar on a terminal for each phase of a build, which takes a minute or more.
 
-    def __init__(self) -> None:
+    The build ends at the first step after an interruption.
+    """
+
+    def __init__(self, interruptions: list[int]) -> None:
         trt.IProgressMonitor.__init__(self)
-        self.is_cancelled = False
+        self._interruptions = interruptions
         self._bars: dict[str, tqdm[Any]] = {}
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
@@ -191,12 +194,8 @@ class _Progress(trt.IProgressMonitor):  # type: ignore[misc]
         )
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        try:
-            self._bars[phase_name].update()
-        except KeyboardInterrupt:
-            # It can't pass through TensorRT; the build ends, and it is raised again after.
-            self.is_cancelled = True
-        return not self.is_cancelled
+        self._bars[phase_name].update()
+        return not self._interruptions
 
     def phase_finish(self, phase_name: str) -> None:
         self._bars.pop(phase_name).close()

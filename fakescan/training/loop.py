@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812 (the name everybody knows)
 from tqdm import tqdm
 
 from fakescan import __version__
+from fakescan.interruption import hold_interruptions
 from fakescan.model import Detector, build_network
 from fakescan.networks import Network
 from fakescan.records import FakescanError, Split
@@ -25,7 +26,6 @@ from fakescan.training.data import Pictures
 from fakescan.training.evaluate import Metrics, compute_metrics, pooled_logits
 from fakescan.training.held_out import HeldOut, calibrate_by, measure_held_out
 from fakescan.training.initialisation import TENSOR_FILE_ERRORS, TERMS, initialise
-from fakescan.training.interruption import hold_interruptions
 from fakescan.training.machine import describe_machine, pick_precision
 from fakescan.training.material import Material
 from fakescan.training.optimization import learning_rate, make_optimizer
@@ -215,6 +215,7 @@ class _Run:
             )
             for _ in bar:
                 begun = time.monotonic()
+                # A checkpoint of half a step would not go on as an unbroken run.
                 with hold_interruptions() as held:
                     losses.append(self._step())
                     self.progress.step += 1

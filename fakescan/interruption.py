@@ -1,4 +1,4 @@
-"""Ctrl-C, at moments when a run can go on from where it stopped."""
+"""Ctrl-C, put off to a moment at which work can stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def hold_interruptions() -> Iterator[list[int]]:
-    """Let Ctrl-C wait: a checkpoint of half a step would not go on as an unbroken run.
+    """Let Ctrl-C wait for the end of this context, which then raises KeyboardInterrupt.
 
     What is given fills with those that wait. Who ignores Ctrl-C goes on ignoring it.
     """
