@@ -27,7 +27,8 @@ def main() -> None:
         shutil.copytree(ROOT / "tests" / "pictures", Path(temporary, "pictures"))
         # Exit code 3: one of the pictures is broken on purpose.
         command = [sys.executable, "-m", "fakescan", "scan", "pictures", "--no-store"]
-        command += ["--report", report.name, "--overlay", "overlays", "--overlay-all"]
+        subprocess.run([*command, "--report", report.name], cwd=temporary, check=False)
+        command += ["--model", "cifake-cnn", "--overlay", "overlays", "--overlay-all"]
         subprocess.run(command, cwd=temporary, check=False)
         overlay = next(Path(temporary, "overlays").glob("thumbnail-32-*.png"))
         shutil.copy(overlay, FOLDER / "overlay.png")

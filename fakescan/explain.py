@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 from torch import Tensor
 
 from fakescan.hub import LocatedModel
 from fakescan.images import cut_crops, decode_image, read_bytes, upright
+from fakescan.memory import is_out_of_memory
 from fakescan.model import Detector, build_detector
 from fakescan.records import DecodedImage, FakescanError, Finding, ModelOutput, Verdict
+from fakescan.sources.formats import OVERLAY_SOFTWARE
 from fakescan.weights import load_card, load_tensors
 
 if TYPE_CHECKING:
@@ -122,13 +124,22 @@ def explain_finding(
         return finding
     try:
         overlay = draw_overlay(image, explainer.explain(image, output), caption(finding))
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         return finding
     try:
-        overlay.save(path, "PNG")
+        overlay.save(path, "PNG", pnginfo=_own_mark())
     except OSError as error:
         raise FakescanError(f"the overlay {path} can't be written: {error.strerror}") from error
     return replace(finding, overlay=str(path))
+
+
+def _own_mark() -> PngImagePlugin.PngInfo:
+    # By which a scan of the same folder knows it again.
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", OVERLAY_SOFTWARE)
+    return mark
 
 
 def can_explain(output: ModelOutput) -> bool:
@@ -155,11 +166,17 @@ def overlay_name(finding: Finding) -> str:
     return f"{short or 'picture'}-{(finding.measurement.sha256 or '')[:12]}.png"
 
 
-def caption(finding: Finding) -> str:
-    """One line for under an overlay: verdict, score and model."""
-    assert finding.model is not None
-    output = finding.model.output
-    return f"{finding.verdict}, score {finding.score:.4f}, {output.name} {output.version}"
+def caption(finding: Finding) -> tuple[str, str]:
+    """The lines under an overlay: the model's score, and the verdict with what decided it.
+
+    The picture may travel without its report, and a score below the threshold beside a verdict of
+    `ai` would speak for a model that said no such thing.
+    """
+    assert finding.model is not None and finding.reason is not None
+    output, threshold = finding.model.output, finding.model.threshold_ai
+    score = f"score {finding.score:.4f} by {output.name} {output.version}"
+    ai = f", ai from {threshold:.4f}" if threshold is not None else ""
+    return f"{score}{ai}", f"verdict {finding.verdict}: {finding.reason.value}"
 
 
 def grad_cam(detector: Detector, crops: UInt8Array) -> FloatArray:
@@ -211,10 +228,10 @@ def stitch(
     return Heatmap(total, count > 0)
 
 
-def draw_overlay(image: DecodedImage, heatmap: Heatmap, caption: str) -> Image.Image:
+def draw_overlay(image: DecodedImage, heatmap: Heatmap, caption: tuple[str, ...]) -> Image.Image:
     """The picture, upright, under its heat map, with a legend below.
 
-    What the model did not look at is shown faint. `caption` is one line of plain text.
+    What the model did not look at is shown faint. `caption` is lines of plain text.
     """
     from matplotlib import colormaps
 
@@ -230,7 +247,7 @@ def draw_overlay(image: DecodedImage, heatmap: Heatmap, caption: str) -> Image.I
     unseen = 0.35 * grey + 0.65 * 255
     blended = np.where(was_seen[:, :, None], seen, unseen).astype(np.uint8)
     picture = Image.fromarray(upright(blended, image.orientation))
-    lines = (caption,) if heatmap.seen.all() else (caption, "faint: not looked at")
+    lines = caption if heatmap.seen.all() else (*caption, "faint: not looked at")
     return _with_legend(_grown(picture), lines)
 
 

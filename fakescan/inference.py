@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fakescan.backends import Backend
+from fakescan.memory import is_out_of_memory
 from fakescan.preparation import Prepared, View
 from fakescan.records import Crop, Measurement, ModelOutput, Status
 
@@ -63,20 +64,6 @@ def _measure_crops(
                 logits.append(None)
             batch_size = max(1, len(batch) // 2)
     return logits
-
-
-def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether a runtime failed for want of memory: its host's, or its device's.
-
-    torch.OutOfMemoryError is a RuntimeError, as are the errors of torch's allocator for CPUs and
-    of CUDA's libraries, which only their words tell apart.
-    """
-    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or any(word in str(error) for word in words)
-    )
 
 
 def _output(

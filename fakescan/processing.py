@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fakescan.records import FakescanError
+from fakescan.records import FakescanError, how_to_install
 from fakescan.weights import Library
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
-    from fakescan.records import UInt8Array
+    from fakescan.records import UInt8Array, how_to_install
 
     FloatArray = npt.NDArray[np.float32]
     Processor = Callable[[Image.Image], FloatArray]
@@ -93,7 +93,7 @@ def load_processor(processor: Mapping[str, Any]) -> Processor:
 def require_library(name: str) -> None:
     """Raise FakescanError where this library of the extra `hub` is not installed."""
     if find_spec(name) is None:
-        raise FakescanError(f"{name} is not installed: pip install 'fakescan[hub]'")
+        raise FakescanError(f"{name} is not installed: {how_to_install('hub')}")
 
 
 @contextmanager

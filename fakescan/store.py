@@ -104,7 +104,7 @@ class Store:
         settings_key: str,
     ) -> Measurement | None:
         """What was measured of the file that `Source.identity` says this of, if it is the same."""
-        if not self._is_settled(modified_ns):
+        if not self._is_settled(modified_ns, changed_ns):
             return None
         with self._lock:
             known = self._pending_files.get(path_bytes) or self._select(
@@ -146,7 +146,7 @@ class Store:
         identity = source.identity()
         with self._lock:
             self._pending_measurements[sha256, settings_key] = data
-            if identity is not None and self._is_settled(identity[2]):
+            if identity is not None and self._is_settled(*identity[2:]):
                 path_bytes, size_bytes, modified_ns, changed_ns = identity
                 self._pending_files[path_bytes] = (size_bytes, modified_ns, changed_ns, sha256)
             if (
@@ -155,9 +155,10 @@ class Store:
             ):
                 self._flush()
 
-    def _is_settled(self, modified_ns: int) -> bool:
+    def _is_settled(self, modified_ns: int, changed_ns: int) -> bool:
         # SQLite's integers have 64 bits, and some file systems know years before 1678.
-        return -(2**63) <= modified_ns < self._settled_before_ns
+        fits = modified_ns >= -(2**63) and -(2**63) <= changed_ns < 2**63
+        return fits and modified_ns < self._settled_before_ns
 
     def _select(self, query: str, *values: object) -> Any:
         if self._connection is None:

@@ -324,6 +324,21 @@ def test_a_tar_that_breaks_off_within_a_member_says_so(tmp_path: Path, left: int
     assert (whole.path, whole.problem) == (str(path), Status.TRUNCATED)
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_tar_that_breaks_off_within_a_long_name_says_so(tmp_path: Path, kind: int) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=kind) as archive:
+        for name in ("a.png", "b" * 300 + ".png"):
+            member = tarfile.TarInfo(name)
+            member.size = 100
+            archive.addfile(member, io.BytesIO(bytes(100)))
+    # After the name, and right after the header that announces it.
+    for end in (2048, 1536):
+        path.write_bytes(path.read_bytes()[:end])
+        *_, whole = SourceFinder([str(path)])
+        assert (whole.path, whole.problem) == (str(path), Status.TRUNCATED)
+
+
 @pytest.mark.parametrize("left_out", [1, 2, 1024])
 def test_a_tar_may_end_without_empty_blocks(tmp_path: Path, left_out: int) -> None:
     path = write_tar(tmp_path / "x.tar", {"a.png": noisy(1), "b.json": b"{}" * 100})

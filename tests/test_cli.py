@@ -428,6 +428,10 @@ def test_a_scan_passes_over_its_own_overlays_and_nothing_else(
     assert sum(row["overlay"] is not None for row in first) == 3
     assert len(list(three.iterdir())) == 6
     assert rows(run(*command, "--json").stdout) == first
+    # Names like theirs that others give: a UUID, a time.
+    for name in ("550e8400-e29b-41d4-a716-446655440000.png", "img-202401011234.png"):
+        (three / name).write_bytes(plain())
+    assert len(rows(run(*command, "--json").stdout)) == 5
 
 
 def test_a_mistake_of_ours_does_not_say_that_ai_was_found(
@@ -567,6 +571,28 @@ def test_a_reader_of_the_table_that_leaves_early_hides_no_ai(many: Path, spawn: 
     assert process.stdout is not None
     process.stdout.close()
     assert process.wait(60) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["scan", ".", "--no-store", "--report", "out.csv"], 0),
+        (["scan", "nothere.png", "--no-store"], 3),
+        (["scan"], 2),
+        (["--help"], 0),
+        (["--version"], 0),
+        (["inspect", "--json", "a.png"], 0),
+    ],
+)
+def test_no_reader_at_all_changes_no_exit_code_to_that_of_ai(
+    folder: Path, spawn: Spawn, arguments: list[str], code: int
+) -> None:
+    (folder / "a.png").write_bytes(plain(1))
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = spawn(*arguments, cwd=folder, stdout=writing, stderr=writing)
+    os.close(writing)
+    assert process.wait(60) == code
 
 
 @pytest.mark.parametrize(

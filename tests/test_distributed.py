@@ -568,7 +568,7 @@ def test_ray_that_is_not_installed_is_one_line(
     outcome = run("scan", folder, "--engine", "ray")
     assert (outcome.code, outcome.stderr) == (
         2,
-        "fakescan: Ray is not installed: pip install 'fakescan[ray]'\n",
+        "fakescan: Ray is not installed: pip install '.[ray]' in fakescan's folder\n",
     )
 
 

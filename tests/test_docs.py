@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -141,3 +142,4 @@ def test_wheel_installs_in_a_bare_environment_and_scans(tmp_path: Path) -> None:
     )
     assert scanned.returncode == 3
     assert len(scanned.stdout.splitlines()) == 12
+    shutil.rmtree(tmp_path / "venv")  # torch is gigabytes, and pytest keeps the last three runs

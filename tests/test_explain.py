@@ -15,7 +15,7 @@ from fakescan import explain
 from fakescan.images import decode_image, read_bytes, upright
 from fakescan.model import build_detector, build_network
 from fakescan.pipeline import ScanOptions, scan
-from fakescan.records import DecodedImage, Source
+from fakescan.records import DecodedImage, Reason, Source, Verdict
 from fakescan.sources import is_overlay_name
 from fakescan.weights import (
     Architecture,
@@ -187,7 +187,7 @@ def test_an_overlay_takes_little_more_than_the_picture() -> None:
     )
     tracemalloc.start()
     heatmap = explain.stitch(np.ones((1, 64, 64), dtype=np.float32), ((9, 9),), 4000, 3000)
-    overlay = explain.draw_overlay(image, heatmap, "caption")
+    overlay = explain.draw_overlay(image, heatmap, ("caption",))
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert max(overlay.size) == explain.LONGEST_SIDE
@@ -227,5 +227,19 @@ def test_what_was_not_looked_at_is_faint(weights: Path, tmp_path: Path) -> None:
     seen = np.zeros((300, 400), dtype=bool)
     seen[:150] = True
     heatmap = explain.Heatmap(np.zeros((300, 400), dtype=np.float32), seen)
-    overlay = np.asarray(explain.draw_overlay(image, heatmap, "caption"))
+    overlay = np.asarray(explain.draw_overlay(image, heatmap, ("caption",)))
     assert overlay[160:290].mean() > overlay[:150].mean() + 60
+
+
+def test_a_caption_tells_the_score_apart_from_the_verdict(weights: Path, tmp_path: Path) -> None:
+    save_picture(tmp_path / "picture.png", 64, 64)
+    (finding,) = scan([tmp_path], ScanOptions(models=(str(weights),)))
+    assert finding.model is not None
+    declared = dataclasses.replace(
+        finding, score=0.25, verdict=Verdict.AI, reason=Reason.DECLARED_AI, decided_by="webui"
+    )
+    output = finding.model.output
+    assert explain.caption(declared) == (
+        f"score 0.2500 by {output.name} {output.version}, ai from {finding.model.threshold_ai:.4f}",
+        "verdict ai: declared_ai",
+    )

@@ -355,7 +355,7 @@ def test_mistakes_are_one_line(models: Path, tmp_path: Path) -> None:
 
 def test_a_missing_library_is_one_line(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fakescan.processing.find_spec", lambda name: None)
-    expect_refusal(models / "vit", "pip install 'fakescan[hub]'")
+    expect_refusal(models / "vit", "pip install '.[hub]'")
     expect_refusal("hf:org/name", "huggingface_hub is not installed")
 
 

@@ -100,7 +100,9 @@ def test_a_missing_package_is_one_line(
     outcome = run("scan", "--remote", url)
     assert outcome.code == 2
     (line,) = outcome.stderr.splitlines()
-    assert line.endswith(f"{package} is not installed: pip install 'fakescan[remote]'")
+    assert line.endswith(
+        f"{package} is not installed: pip install '.[remote]' in fakescan's folder"
+    )
 
 
 # http

@@ -118,7 +118,7 @@ def test_missing_pyarrow_is_told_beforehand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parquet, "find_spec", lambda name: None)
-    with pytest.raises(FakescanError, match=r"pip install fakescan\[parquet\]") as caught:
+    with pytest.raises(FakescanError, match=r"pip install '\.\[parquet\]'") as caught:
         check_report_path(tmp_path / "a.parquet")
     assert "\n" not in str(caught.value)
     check_report_path(tmp_path / "a.csv")

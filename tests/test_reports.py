@@ -54,7 +54,7 @@ from fakescan.reports import (
 from fakescan.reports.csv import CsvReport
 from fakescan.reports.jsonl import JsonLinesStream
 from fakescan.reports.record import COLUMNS, encode_json, flatten, to_columns
-from fakescan.reports.terminal import ROWS, TerminalReport, print_summary
+from fakescan.reports.terminal import ROWS, TerminalReport, make_printable, print_summary
 
 HEADER = ReportHeader(
     program={"name": "fakescan", "version": "0.1.0"},
@@ -680,12 +680,18 @@ def summarise(flagged: list[Finding], other_files: int) -> str:
     return output.getvalue()
 
 
-def test_summary_in_two_lines() -> None:
+def test_summary_in_a_few_lines() -> None:
     corrupt = replace(MISSING, measurement=Measurement(Status.CORRUPT))
     edited = replace(JUDGED, verdict=Verdict.AI_EDIT)
     assert summarise([JUDGED, JUDGED, edited, MISSING, corrupt, corrupt], 1) == (
         "6 files: 2 AI, 1 edited with AI, 0 no sign of AI, 0 uncertain.\n"
         "3 files unreadable (2 corrupt, 1 not_found); 1 file skipped, not images.\n"
+        f"  {make_printable(MISSING.source.path)}: {Status.NOT_FOUND.sentence}\n"
+        + f"  {make_printable(MISSING.source.path)}: {Status.CORRUPT.sentence}\n"
+        * 2
+    )
+    assert summarise([MISSING] * 7, 0).endswith(
+        f": {Status.NOT_FOUND.sentence}\n  and 2 more; --report FILE lists them all.\n"
     )
     assert summarise([JUDGED], 0) == (
         "1 file: 1 AI, 0 edited with AI, 0 no sign of AI, 0 uncertain.\n"

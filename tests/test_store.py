@@ -179,14 +179,15 @@ def test_file_changed_while_the_scan_runs_is_known_by_content_only(
         assert find(store, fresh) is None
 
 
-@pytest.mark.parametrize("modified_ns", [-(2**70), -1, 0, 2**70])
-def test_odd_modification_times(path: Path, modified_ns: int) -> None:
-    source = replace(OLD, modified_ns=modified_ns)
+@pytest.mark.parametrize("time_of", ["modified_ns", "changed_ns"])
+@pytest.mark.parametrize("odd_ns", [-(2**70), -1, 0, 2**70])
+def test_odd_times(path: Path, time_of: str, odd_ns: int) -> None:
+    source = replace(OLD, **{time_of: odd_ns})
     with Store(path) as store:
         store.put(source, MEASUREMENT, KEY)
     with Store(path) as store:
         assert store.notice is None
-        assert (find(store, source) == MEASUREMENT) == (abs(modified_ns) < 2**63)
+        assert (find(store, source) == MEASUREMENT) == (abs(odd_ns) < 2**63)
 
 
 @pytest.mark.parametrize("status", Status)

@@ -240,6 +240,22 @@ def test_too_little_memory_is_a_memory_error(
     assert np.abs(backend.logits(CROPS[:1]) - wanted).max() <= 1e-5
 
 
+def test_an_illegal_access_to_memory_is_no_want_of_it(
+    double: Double, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["fakescan.backends.tensorrt"]
+    backend = load(exported)
+
+    def fail(*arguments: object) -> bool:
+        said = "[defaultAllocator.cpp] Cuda Runtime (an illegal memory access was encountered)"
+        module._LOGGER.log(double.module.ILogger.ERROR, said)
+        return False
+
+    monkeypatch.setattr(double.module.IExecutionContext, "execute_async_v3", fail)
+    with pytest.raises(FakescanError, match="illegal memory access"):
+        backend.logits(CROPS)
+
+
 @pytest.mark.parametrize(
     ("moment", "steps"), [("phase_start", 1), ("step_complete", 1), ("phase_finish", 2)]
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CARD, save_tiny_model
+from conftest import CARD, run, save_tiny_model
 
 from fakescan.records import FakescanError, Reason
 from fakescan.weights import (
@@ -163,15 +163,31 @@ def test_a_model_that_would_never_be_asked_is_not_loaded(
     monkeypatch.setenv("FAKESCAN_WEIGHTS", str(tmp_path))
     domains = {
         "photo": Domain(128, None, "large"),
-        "cifake-cnn": Domain(32, 32, "small"),
-        "cifake-other": Domain(32, 32, "small too"),
+        "apart": Domain(32, 32, "small"),
+        "beside": Domain(32, 32, "small too"),
         "larger": Domain(300, 900, "some of the large"),
         "wider": Domain(32, 200, "more than either"),
     }
     for name, domain in domains.items():
         save_tiny_model(tmp_path, replace(CARD, name=name, domain=domain))
     assert [path.stem for path in find_models()] == [*domains]
-    assert [path.stem for path in default_models()] == ["photo", "cifake-cnn", "wider"]
+    assert [path.stem for path in default_models()] == ["photo", "apart", "wider"]
+
+
+def test_what_knows_one_set_judges_only_where_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("FAKESCAN_WEIGHTS", raising=False)
+    assert [path.stem for path in default_models()] == ["photo"]
+    assert {"cifake-cnn", "cifake-resnet18"} <= {path.stem for path in find_models()}
+    thumbnail = Path(__file__).with_name("pictures") / "plain" / "thumbnail-32.png"
+    by_default, by_name = (
+        json.loads(run("scan", thumbnail, "--json", "--no-store", *named).stdout)
+        for named in ((), ("--model", "cifake-cnn"))
+    )
+    assert (by_default["verdict"], by_default["score"]) == ("uncertain", None)
+    assert by_default["reason"] == Reason.NO_MODEL_FOR_SIZE.value
+    assert by_name["model"]["name"] == "cifake-cnn"
 
 
 def test_a_model_is_named_by_file_or_by_name(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fakescan.hub import LocatedModel, PublishedModel
-from fakescan.records import FakescanError
+from fakescan.records import FakescanError, how_to_install
 from fakescan.weights import ModelCard, load_card
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def _load_tensorrt(model: LocatedModel, device: str, precision: Precision | None
 
 
 def _not_installed(backend: BackendName) -> FakescanError:
-    return FakescanError(f"--backend {backend} is not installed: pip install 'fakescan[{backend}]'")
+    return FakescanError(f"--backend {backend} is not installed: {how_to_install(backend)}")
 
 
 _Loader = Callable[[LocatedModel, str, "Precision | None"], Backend]

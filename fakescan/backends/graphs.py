@@ -12,7 +12,7 @@ import platformdirs
 
 from fakescan.backends import Precision
 from fakescan.hub import LocatedModel
-from fakescan.records import FakescanError
+from fakescan.records import FakescanError, how_to_install
 from fakescan.weights import ModelCard
 
 INPUT_NAME, OUTPUT_NAME = "crops", "logits"
@@ -101,7 +101,7 @@ def require_graph(model: LocatedModel, card: ModelCard, precision: Precision) ->
     except ImportError as error:
         raise FakescanError(
             f"the graph of model {card.name} is missing, and making it needs {error.name}:"
-            " pip install 'fakescan[onnx]', or fakescan export elsewhere"
+            f" {how_to_install('onnx')}, or fakescan export elsewhere"
         ) from error
     return export_graph(model, cached, precision).path
 

@@ -6,6 +6,7 @@ TensorRT says by return values that a call failed; every one is looked at.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 _OPTIMAL_BATCH = 64
 _WORKSPACE_BYTES = 2 << 30
+
+_NO_MEMORY = re.compile(r"out ?of ?memory|could not be allocated|bad_alloc", re.IGNORECASE)
 
 _log = logging.getLogger(__name__)
 
@@ -222,7 +225,8 @@ def _need_memory(call: Callable[[], T | None], task: str) -> T:
     try:
         return _need(call(), task)
     except FakescanError as error:
-        if "memory" in _LOGGER.last_error.lower():
+        # An illegal access to memory is another thing, and fails every batch after it.
+        if _NO_MEMORY.search(_LOGGER.last_error):
             raise MemoryError(str(error)) from error
         raise
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fakescan.benchmark.material import RESNET_INPUT
-from fakescan.records import FakescanError
+from fakescan.records import FakescanError, how_to_install
 from fakescan.weights import load_tensors
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ def load_classifier(weights: Path, device: str) -> Callable[[Sequence[str]], Non
         )
         from transformers import pipeline as make_pipeline
     except ImportError as error:
-        raise FakescanError(
-            f"--compare needs {error.name}: pip install 'fakescan[compare]'"
-        ) from error
+        raise FakescanError(f"--compare needs {error.name}: {how_to_install('compare')}") from error
     model = ResNetForImageClassification(ResNetConfig(num_labels=2)).eval()
     model.load_state_dict(rename_tensors(load_tensors(weights)))
     # As published with ResNet-50: the short side to 256, of it the middle 224.

@@ -23,6 +23,7 @@ from fakescan.cli import (
     scanning,
     training,
 )
+from fakescan.cli.streams import drop_output
 from fakescan.records import ExitCode, FakescanError
 
 app = typer.Typer(
@@ -92,6 +93,10 @@ def main() -> None:
         # catch it first.
         if ending.__context__ and isinstance(ending.__context__.__cause__, KeyboardInterrupt):
             _end("interrupted", ExitCode.INTERRUPTED)
+        # And 1, which says here that AI was found, of a reader that left: `--help | head`.
+        if isinstance(ending.__context__, BrokenPipeError):
+            drop_output()
+            sys.exit(ExitCode.DONE)
         raise
     except KeyboardInterrupt:  # before typer took over, or after it let go
         _end("interrupted", ExitCode.INTERRUPTED)
@@ -102,7 +107,10 @@ def main() -> None:
 
 
 def _end(message: str, code: int) -> NoReturn:
-    print(f"fakescan: {message}", file=sys.stderr)  # noqa: T201
+    try:
+        print(f"fakescan: {message}", file=sys.stderr, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        drop_output(sys.stderr)
     sys.exit(code)
 
 

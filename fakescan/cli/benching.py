@@ -84,8 +84,9 @@ def bench(
 
 
 def _print(result: Benchmark) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from fakescan.cli.console import ErrorConsole
 
     title = (
         f"{result.model} by {result.backend}, {result.precision}, on {result.device}:"
@@ -101,7 +102,7 @@ def _print(result: Benchmark) -> None:
     if result.hugging_face_images_per_second is not None:
         table.add_row("Hugging Face", f"{result.hugging_face_images_per_second:,.1f}", "")
         table.add_row("scan / Hugging Face", f"{result.ratio_to_hugging_face:.2f}", "")
-    console = Console(stderr=True)
+    console = ErrorConsole()
     console.print(table)
     memory = "" if result.peak_memory_mb is None else f", {result.peak_memory_mb:,.0f} MB at most"
     console.print(

@@ -1,6 +1,9 @@
-"""Standard output, where people read."""
+"""Standard output and error, where people read."""
 
 from __future__ import annotations
+
+import sys
+from typing import Any
 
 from rich.console import Console
 
@@ -15,3 +18,14 @@ class OutputConsole(Console):
         """Raise ReaderLeftError. Rich would end with 1, which says here that AI was found."""
         drop_output()
         raise ReaderLeftError(ExitCode.DONE)
+
+
+class ErrorConsole(Console):
+    """Rich's on standard error. Where its reader left, what is left to say is said to nobody."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(stderr=True, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Go on: the exit code is still what the scan found."""
+        drop_output(sys.stderr)

@@ -100,8 +100,9 @@ class Distribution:
 
 
 def _measure(scan: DistributedScan) -> None:
-    from rich.console import Console
     from tqdm import tqdm
+
+    from fakescan.cli.console import ErrorConsole
 
     try:
         scan.find()
@@ -116,7 +117,7 @@ def _measure(scan: DistributedScan) -> None:
             for done in scan.measure():
                 bar.update(done - bar.n)
     except KeyboardInterrupt:
-        Console(stderr=True).print(
+        ErrorConsole().print(
             f"Interrupted after {scan.parts_done:,} of {len(scan.manifests):,} parts;"
             " the same command goes on from here.",
             highlight=False,

@@ -9,7 +9,7 @@ import typer
 
 from fakescan.backends import MOST_VERDICTS_CHANGED, Precision
 from fakescan.cli.options import AiLabelsOption, ModelOption, WeightsOption
-from fakescan.records import FakescanError
+from fakescan.records import FakescanError, how_to_install
 
 if TYPE_CHECKING:
     from fakescan.hub import LocatedModel
@@ -43,7 +43,7 @@ def export(
     try:
         from fakescan.backends.conversion import export_graph
     except ImportError as error:
-        raise FakescanError(f"export needs {error.name}: pip install 'fakescan[onnx]'") from error
+        raise FakescanError(f"export needs {error.name}: {how_to_install('onnx')}") from error
     from fakescan.hub import locate_model
 
     located = locate_model(model, weights=weights or (), ai_labels=ai_label or ())

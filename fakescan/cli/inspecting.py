@@ -149,7 +149,9 @@ def _describe_score(score: float, model: JudgedModel, *, is_combined: bool) -> s
 
 
 def _describe_view(output: ModelOutput) -> str:
-    return f"on {len(output.crops)} windows" if output.crops else "on the whole picture"
+    if not output.crops:
+        return "on the whole picture"
+    return f"on {len(output.crops)} {'window' if len(output.crops) == 1 else 'windows'}"
 
 
 def _describe_thresholds(model: JudgedModel) -> str:

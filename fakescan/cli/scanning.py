@@ -222,13 +222,12 @@ def _scan(
     outputs: Outputs,
     store: Store | None,
 ) -> Summary:
-    from rich.console import Console
-
     from fakescan import pipeline
+    from fakescan.cli.console import ErrorConsole
     from fakescan.reports import ReportHeader, Summary, open_report, to_record
     from fakescan.reports.terminal import print_summary
 
-    errors = Console(stderr=True)
+    errors = ErrorConsole()
     summary = Summary()
     header = ReportHeader(
         program={"name": "fakescan", "version": __version__},

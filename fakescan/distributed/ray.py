@@ -15,7 +15,7 @@ from typing import Any
 
 from fakescan.distributed.parts import Manifest
 from fakescan.distributed.worker import Introduction, Job, Worker
-from fakescan.records import FakescanError
+from fakescan.records import FakescanError, how_to_install
 
 CPUS_AN_ACTOR = 4
 """Where there are no GPUs: more would wait for one Python process, and fewer each load models."""
@@ -53,7 +53,7 @@ class RayEngine:
 
     def __init__(self, address: str | None = None, make_worker: MakeWorker = Worker) -> None:
         if find_spec("ray") is None:
-            raise FakescanError("Ray is not installed: pip install 'fakescan[ray]'")
+            raise FakescanError(f"Ray is not installed: {how_to_install('ray')}")
         if address is not None and address.startswith("ray://"):
             raise FakescanError(
                 f"--ray-address {address}: run the command on a node of the cluster, and name"
@@ -136,7 +136,7 @@ class RayEngine:
             import ray
             from ray import data
         except ImportError as error:
-            raise FakescanError("Ray Data is not installed: pip install 'fakescan[ray]'") from error
+            raise FakescanError(f"Ray Data is not installed: {how_to_install('ray')}") from error
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -152,9 +152,13 @@ class RayEngine:
                     logging_level=logging.CRITICAL,
                     **(own if self._address is None else {}),
                 )
-        except (ConnectionError, ValueError) as error:
+        except Exception as error:
+            # A node that doesn't come up is a bare Exception of Ray's.
             if self._address is None:
-                raise
+                reason = str(error).partition("\n")[0]
+                raise FakescanError(
+                    f"Ray doesn't start here ({reason}); scan without --engine ray"
+                ) from error
             raise FakescanError(
                 f"--ray-address {self._address}: no Ray cluster answers there."
             ) from error

@@ -81,7 +81,7 @@ def read_credential(data: bytes, media_type: str, offset: int) -> CredentialRead
     except (ImportError, OSError, RuntimeError):
         # OSError and RuntimeError: the wheel's library does not load on this system.
         return CredentialReading(
-            notes=("A content credential is present; install fakescan[c2pa] to read it.",)
+            notes=("A content credential is present; the extra c2pa reads it.",)
         )
     if len(data) > MAX_FILE_BYTES:
         return CredentialReading(

@@ -18,6 +18,7 @@ from fakescan.records.closed_sets import (
     Status,
     Tier,
     Verdict,
+    how_to_install,
 )
 from fakescan.records.flow import (
     Credential,
@@ -64,4 +65,5 @@ __all__ = [
     "UInt8Array",
     "Unreadable",
     "Verdict",
+    "how_to_install",
 ]

@@ -23,6 +23,11 @@ class FakescanError(Exception):
     """A user's mistake or an unusable environment: one line that names the mend."""
 
 
+def how_to_install(extra: str) -> str:
+    """The command that adds an extra. Not by name: PyPI's fakescan is another program."""
+    return f"pip install '.[{extra}]' in fakescan's folder"
+
+
 class Status(StrEnum):
     """What became of a file. Everything but `ok` leaves verdict and score empty."""
 
@@ -151,7 +156,7 @@ class Says(StrEnum):
 
 
 class Tier(StrEnum):
-    """How far evidence can be trusted. Only proof cannot be forged."""
+    """How far evidence can be trusted. Only proof takes a key to forge."""
 
     PROOF = "proof"
     STRONG = "strong"

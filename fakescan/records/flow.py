@@ -31,7 +31,8 @@ class Source:
     modified_ns: int | None = None
     problem: Status | None = None
     changed_ns: int | None = field(default=None, kw_only=True)
-    """Time of the last change, of its name too: POSIX's ctime, which no program can set."""
+    """Time of the last change, of its name too: POSIX's ctime, which no program can set. On
+    Windows that of its creation."""
 
     @property
     def name(self) -> str:

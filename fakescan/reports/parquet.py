@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fakescan.records import FakescanError, Finding
+from fakescan.records import FakescanError, Finding, how_to_install
 from fakescan.reports.record import COLUMNS, flatten
 from fakescan.reports.report import ReportHeader, TextReport
 from fakescan.reports.summary import Summary
@@ -38,7 +38,7 @@ _TYPES = {
 def check_pyarrow() -> None:
     """Raise FakescanError where pyarrow, which writes Parquet, is not installed."""
     if find_spec("pyarrow") is None:
-        raise FakescanError("Parquet needs pyarrow: pip install fakescan[parquet]")
+        raise FakescanError(f"Parquet needs pyarrow: {how_to_install('parquet')}")
 
 
 class ParquetReport(TextReport):

@@ -6,20 +6,29 @@ from collections import Counter
 
 from fakescan.records import Finding, Status, Verdict
 
+NAMED = 5
+"""How many unreadable files a summary names."""
+
 
 class Summary:
-    """Counts of a scan's findings. `other_files` are the files that were no images; set it."""
+    """Counts of a scan's findings. `other_files` are the files that were no images; set it.
+
+    `unreadable_paths` are the first `NAMED` whose status is not ok, each with its status.
+    """
 
     def __init__(self) -> None:
         self.other_files = 0
         self.verdicts: Counter[Verdict] = Counter()
         self.statuses: Counter[Status] = Counter()
+        self.unreadable_paths: list[tuple[str, Status]] = []
 
     def add(self, finding: Finding) -> None:
         """Count one finding."""
         self.statuses[finding.status] += 1
         if finding.verdict is not None:
             self.verdicts[finding.verdict] += 1
+        if finding.status is not Status.OK and len(self.unreadable_paths) < NAMED:
+            self.unreadable_paths.append((finding.source.path, finding.status))
 
     @property
     def files(self) -> int:

@@ -98,7 +98,7 @@ class TerminalReport:
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """Print the scan's counts in a line, and a second one if files were unreadable or no images."""
+    """Print the scan's counts in a line, and more if files were unreadable or no images."""
     if not summary.files:
         lines = ["No images found."]
     else:
@@ -118,6 +118,11 @@ def print_summary(summary: Summary, console: Console) -> None:
         rest.append(f"{_count_files(summary.other_files)} skipped, not images")
     if rest:
         lines.append(f"{'; '.join(rest)}.")
+    lines += (
+        f"  {make_printable(path)}: {status.sentence}" for path, status in summary.unreadable_paths
+    )
+    if (more := summary.unreadable - len(summary.unreadable_paths)) > 0:
+        lines.append(f"  and {more:,} more; --report FILE lists them all.")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 

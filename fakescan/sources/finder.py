@@ -14,6 +14,7 @@ from fakescan.sources.failures import problem_of
 from fakescan.sources.formats import (
     HEAD_BYTES,
     has_image_suffix,
+    is_overlay,
     is_overlay_name,
     sniff_media_type,
 )
@@ -258,7 +259,7 @@ class SourceFinder:
                 self.other_files += self._is_ours(path)
             return
         regular = stat.S_ISREG(status.st_mode)
-        if not (named or (regular and self._is_image(path))):
+        if not (named or (regular and sniff_media_type(_read_head(path)))):
             self.other_files += self._is_ours(path)
         elif self._seen.add(real):
             yield _source(path, status)
@@ -268,15 +269,8 @@ class SourceFinder:
             self._overlays is not None
             and os.path.dirname(real) == self._overlays
             and is_overlay_name(real)
+            and is_overlay(_read_head(real))
         )
-
-    @staticmethod
-    def _is_image(path: str) -> bool:
-        try:
-            with Source(path).open() as file:
-                return sniff_media_type(file.read(HEAD_BYTES)) is not None
-        except OSError:
-            return False
 
 
 def _kind_of(entry: os.DirEntry[str]) -> bytes:
@@ -287,6 +281,14 @@ def _kind_of(entry: os.DirEntry[str]) -> bytes:
     except OSError:  # a link that leads round in a circle
         return _LINK
     return _LINK if is_link else _FILE
+
+
+def _read_head(path: str) -> bytes:
+    try:
+        with Source(path).open() as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return b""
 
 
 def _source(path: str, status: os.stat_result) -> Source:

@@ -80,9 +80,18 @@ def has_image_suffix(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
 
 
+OVERLAY_SOFTWARE = "fakescan"
+"""What an overlay's PNG text `Software` says, within its first `HEAD_BYTES`."""
+
+
 def is_overlay_name(name: str) -> bool:
     """Whether a file may be an overlay by its name, which ends in twelve digits of a SHA-256."""
     return re.search(r"-[0-9a-f]{12}\.png$", name) is not None
+
+
+def is_overlay(head: bytes) -> bool:
+    """Whether a file that begins so is an overlay."""
+    return b"tEXtSoftware\0" + OVERLAY_SOFTWARE.encode() in head
 
 
 def decoding_hint(path: str) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO, Protocol, cast
 
-from fakescan.records import FakescanError, Status
+from fakescan.records import FakescanError, Status, how_to_install
 from fakescan.sources.failures import HttpError, SourceError, http_status, translated
 from fakescan.sources.keys import REMOTE_PROTOCOLS, protocol_of
 from fakescan.sources.streams import CHUNK_BYTES, Answer, TranslatedSlice
@@ -68,7 +68,7 @@ def file_system(url: str, seconds: float) -> FileSystem:
         missing = error.name or getattr(error.__cause__, "name", None) or "fsspec"
         name = missing.partition(".")[0]
         raise FakescanError(
-            f"{protocol}://: {name} is not installed: pip install 'fakescan[remote]'"
+            f"{protocol}://: {name} is not installed: {how_to_install('remote')}"
         ) from error
 
 

@@ -82,8 +82,8 @@ def read_tar(read_at: Callable[[int, int], bytes]) -> Iterator[TarEntry]:
             end = offset + size
             offset += _whole_blocks(size)
         extra, extra_headers = {}, 0
-    # Where its end blocks are missing, the last member may be as well.
-    if end and not read_at(offset, 1) and not read_at(end - 1, 1):
+    # Where its end blocks are missing, the last member may be as well, or what a header announces.
+    if not read_at(offset, 1) and (extra_headers or (end and not read_at(end - 1, 1))):
         raise SourceError(Status.TRUNCATED)
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from fakescan.networks.photo import PhotoFeatures, PhotoHead
 from fakescan.networks.trees import Trees
-from fakescan.records import FakescanError
+from fakescan.records import FakescanError, how_to_install
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -81,7 +81,7 @@ def boost(
         import lightgbm
     except ImportError as error:
         raise FakescanError(
-            "the photo network's trees need LightGBM: pip install 'fakescan[train]'"
+            f"the photo network's trees need LightGBM: {how_to_install('train')}"
         ) from error
     count, leaves = trees.value.shape
     booster = lightgbm.train(

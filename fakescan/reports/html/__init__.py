@@ -87,7 +87,7 @@ _VERDICTS = {
     "unreadable": ("Unreadable", "No verdict. Its details tell why."),
 }
 _TIERS = {
-    "proof": "cannot be forged",
+    "proof": "signed, and unchanged since",
     "strong": "nobody writes it by accident, anybody can forge it",
     "weak": "a hint that decides nothing",
 }

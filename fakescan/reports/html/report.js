@@ -480,7 +480,7 @@ function showPictures(finding) {
     const picture = drawing("svg", {
       viewBox: `0 0 ${width} ${height}`,
       role: "img",
-      "aria-label": crops.length ? `The picture with the ${crops.length} windows that the model looked at` : "The picture",
+      "aria-label": crops.length ? `The picture; windows that the model looked at: ${crops.length}` : "The picture",
     });
     if (thumbnail) picture.append(drawing("image", { href: thumbnail, width, height, preserveAspectRatio: "none" }));
     picture.append(
