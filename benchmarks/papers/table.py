@@ -238,7 +238,9 @@ def _show_epochs(rows: Sequence[Row]) -> str:
     whole = rows[0]["recipe_epochs"]
     shown = str(whole)
     if not _is_whole(rows):
-        shown = f"**{min(row['epochs_done'] for row in rows):g} of {whole}***"
+        done = [row["epochs_done"] for row in rows]
+        least, most = f"{min(done):g}", f"{max(done):g}"
+        shown = f"**{least if least == most else f'{least} to {most}'} of {whole}***"
     return f"{shown}, **from random weights**" if rows[0]["from_scratch"] else shown
 
 

@@ -22,4 +22,5 @@ def describe_machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     model = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
-    return f"{model}, {torch.get_num_threads()} threads"
+    count = torch.get_num_threads()
+    return f"{model}, {count} {'thread' if count == 1 else 'threads'}"
