@@ -169,7 +169,7 @@ def test_a_recipe_is_run_once_and_its_row_tells_all(
         p.numel()
         for p in build_network(TINY.architecture).parameters()  # type: ignore[arg-type]
     )
-    assert row["seconds"] > 0 and "threads" in row["machine"]
+    assert row["seconds"] > 0 and "thread" in row["machine"]
     assert [one["epoch"] for one in row["curves"]] == [1, 2]
     for kind in ("curves", "evaluation"):
         assert (tmp_path / f"figures/tiny-{kind}.png").stat().st_size > 1000
