@@ -236,4 +236,4 @@ def test_the_command_line_combines(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert '"models":[{"name":"brightness"' in page
     outcome = run("inspect", photos / "a.png", "--combine", "--max-fpr", "0.02")
     assert "brightness+org/other+large 1.0.0+c0ffee+c0ffee (fake, fp32) together" in outcome.stdout
-    assert "logit 7.6562 on 1 windows; real up to 0.1, ai from 0.99" in outcome.stdout
+    assert "logit 7.6562 on 1 window; real up to 0.1, ai from 0.99" in outcome.stdout

@@ -453,7 +453,8 @@ def test_a_local_model_opens_no_socket(models: Path, photos: Path) -> None:
     arguments = ("scan", photos, "--json", "--no-store", "--device", "cpu", "--model")
     done = run_without_sockets(_SCAN, *arguments, models / "vit")
     assert done.returncode == 3, done.stderr
-    assert done.stderr.count("\n") == 2, done.stderr  # the summary, and nobody else's warnings
+    # The summary in two lines, the broken file, and nobody else's warnings.
+    assert done.stderr.count("\n") == 3, done.stderr
     assert len(done.stdout.splitlines()) == len(SIZES) + 3
 
 

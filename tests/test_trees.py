@@ -116,5 +116,5 @@ def test_statistics_are_of_three_scales() -> None:
 def test_without_the_library_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     points, labels = corners(30)
-    with pytest.raises(FakescanError, match=r"fakescan\[train\]"):
+    with pytest.raises(FakescanError, match=r"'\.\[train\]'"):
         boost(points, labels, even(labels), Trees(3, 4), seed=0)
