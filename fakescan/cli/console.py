@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from rich.console import Console
 
@@ -23,8 +22,8 @@ class OutputConsole(Console):
 class ErrorConsole(Console):
     """Rich's on standard error. Where its reader left, what is left to say is said to nobody."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(stderr=True, **options)
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
 
     def on_broken_pipe(self) -> None:
         """Go on: the exit code is still what the scan found."""

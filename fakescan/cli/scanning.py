@@ -302,7 +302,7 @@ def _count(bar: tqdm[Finding], inputs: Inputs, options: ScanOptions) -> None:
 
 
 def _suggest(console: Console, summary: Summary, has_output: bool) -> None:
-    if has_output or not summary.files:
+    if has_output or summary.unreadable == summary.files:
         return
     console.print(
         "Next: your own folder, with --report out.csv for a row of every file;"
