@@ -180,6 +180,7 @@ def test_a_missing_path_is_a_row_and_exit_code_3(tmp_path: Path, fake_backend: F
     (row,) = rows(outcome.stdout)
     assert (row["status"], row["verdict"]) == ("not_found", None)
     assert "1 not_found" in outcome.stderr
+    assert "Next:" not in run("scan", tmp_path / "missing.png", "--no-store").stderr
 
 
 @pytest.mark.parametrize(

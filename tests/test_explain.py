@@ -155,21 +155,31 @@ def test_a_file_that_changed_since_gets_no_overlay(weights: Path, tmp_path: Path
     assert list((tmp_path / "overlays").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("draw_overlay", MemoryError()),
+        ("grad_cam", RuntimeError("DefaultCPUAllocator: can't allocate memory")),
+    ],
+)
 def test_an_overlay_that_the_memory_has_no_room_for_is_left_out(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
 ) -> None:
     (finding,) = scan(
         [save_picture(tmp_path / "picture.png", 64, 64)], ScanOptions(models=(str(weights),))
     )
 
     def fail(*arguments: object) -> None:
-        raise MemoryError
+        raise error
 
     folder = explain.OverlayFolder(
         tmp_path / "overlays", explain.Explainer([weights]), max_pixels=10**6, every=True
     )
-    monkeypatch.setattr(explain, "draw_overlay", fail)
+    monkeypatch.setattr(explain, step, fail)
     assert folder.add(finding) == finding
+    error = RuntimeError("a mistake of ours")
+    with pytest.raises(RuntimeError, match="of ours"):
+        folder.add(finding)
 
 
 def test_an_overlay_takes_little_more_than_the_picture() -> None:

@@ -171,6 +171,20 @@ cli.main()
 """
 
 
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def fail(**options: object) -> None:
+        raise Exception("The node timed out.\nIts logs are long.")  # as Ray raises it
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(FakescanError, match=r"^Ray doesn't start here \(The node timed out\.\)"):
+        RayEngine()._connect()
+    with pytest.raises(Exception, match="logs are long"):
+        RayEngine("127.0.0.1:1")._connect()
+
+
 def test_a_driver_killed_and_started_again_repeats_nothing_that_was_done(
     folder: Path, tmp_path: Path, fake_backend: FakeBackend
 ) -> None:

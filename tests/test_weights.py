@@ -175,7 +175,7 @@ def test_a_model_that_would_never_be_asked_is_not_loaded(
 
 
 def test_what_knows_one_set_judges_only_where_it_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("FAKESCAN_WEIGHTS", raising=False)
     assert [path.stem for path in default_models()] == ["photo"]

@@ -159,9 +159,11 @@ class RayEngine:
                 raise FakescanError(
                     f"Ray doesn't start here ({reason}); scan without --engine ray"
                 ) from error
-            raise FakescanError(
-                f"--ray-address {self._address}: no Ray cluster answers there."
-            ) from error
+            if isinstance(error, ConnectionError | ValueError):
+                raise FakescanError(
+                    f"--ray-address {self._address}: no Ray cluster answers there."
+                ) from error
+            raise
         self._is_ours = True
 
 
