@@ -54,7 +54,7 @@ from fakescan.reports import (
 from fakescan.reports.csv import CsvReport
 from fakescan.reports.jsonl import JsonLinesStream
 from fakescan.reports.record import COLUMNS, encode_json, flatten, to_columns
-from fakescan.reports.terminal import ROWS, TerminalReport, make_printable, print_summary
+from fakescan.reports.terminal import FEW, ROWS, TerminalReport, make_printable, print_summary
 
 HEADER = ReportHeader(
     program={"name": "fakescan", "version": "0.1.0"},
@@ -631,6 +631,7 @@ def test_table_lists_flagged_files_worst_first() -> None:
     text = show(
         [
             named(replace(JUDGED, verdict=Verdict.REAL, reason=Reason.VERIFIED_CAPTURE), b"e.png"),
+            named(replace(scored, verdict=Verdict.UNCERTAIN), b"between.png"),
             named(replace(JUDGED, verdict=Verdict.AI_EDIT), b"edit.png"),
             named(replace(scored, score=0.91), b"lower.png"),
             named(replace(scored, score=0.99), b"higher.png"),
@@ -638,11 +639,20 @@ def test_table_lists_flagged_files_worst_first() -> None:
             MISSING,
         ]
     )
-    order = ["declared.png", "higher.png", "lower.png", "edit.png"]
+    order = ["declared.png", "higher.png", "lower.png", "edit.png", "between.png", "e.png"]
     places = [text.index(name) for name in order]
     assert places == sorted(places)
-    assert " e.png" not in text and "gone.jpg" not in text
-    assert "0.9900" in text and Reason.DECLARED_AI.sentence[:20] in text
+    assert "gone.jpg" not in text
+    assert "0.9900" in text and Reason.DECLARED_AI.sentence in text
+
+
+def test_table_of_many_files_leaves_out_what_was_not_flagged() -> None:
+    calm = replace(JUDGED, verdict=Verdict.REAL, reason=Reason.SCORE_BELOW_THRESHOLD)
+    findings = [named(calm, b"calm-%d.png" % number) for number in range(FEW)]
+    assert show(findings).count("calm-") == FEW
+    text = show([*findings, named(JUDGED, b"flagged.png")])
+    assert "flagged.png" in text and "calm-" not in text
+    assert show([*findings, named(calm, b"last.png")]) == ""
 
 
 def test_table_is_bounded() -> None:

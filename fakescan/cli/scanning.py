@@ -305,8 +305,8 @@ def _suggest(console: Console, summary: Summary, has_output: bool) -> None:
     if has_output or summary.unreadable == summary.files:
         return
     console.print(
-        "Next: your own folder, with --report out.csv for a row of every file;"
-        " fakescan inspect FILE for all that is known of one.",
+        "Next: --report out.csv for a row of every file; fakescan inspect FILE for all that is"
+        " known of one.",
         highlight=False,
         soft_wrap=True,
     )

@@ -7,6 +7,7 @@ import re
 from types import TracebackType
 from typing import Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +16,10 @@ from fakescan.records import Finding, Reason, Status, Verdict
 from fakescan.reports.summary import Summary
 
 ROWS = 50
-"""How many flagged files the table shows."""
+"""How many files the table shows at most."""
+
+FEW = 10
+"""Up to so many files, the table shows each that was judged, flagged or not."""
 
 # Control characters can rewrite a terminal, bidirectional ones the order of what is read.
 _UNSAFE = re.compile(
@@ -28,22 +32,24 @@ _VERDICT_WORDS = {
     Verdict.REAL: "no sign of AI",
     Verdict.UNCERTAIN: "uncertain",
 }
+_STYLES = {Verdict.AI: "bold red", Verdict.AI_EDIT: "bold yellow"}
+_MILDEST_FIRST = (Verdict.REAL, Verdict.UNCERTAIN, Verdict.AI_EDIT, Verdict.AI)
 _SUREST_FIRST = {reason: rank for rank, reason in enumerate(Reason)}
-
-_Row = tuple[str, str, str, str, str]
 
 
 class TerminalReport:
     """A table of the files found to be AI or edited with AI, worst first.
 
     AI stands before edits, proofs before declarations before scores, higher scores first; files
-    alike in all stay in the order found. No more than `ROWS` findings are kept.
+    alike in all stay in the order found. A scan of `FEW` files at most is an answer on each, so
+    those not flagged follow. No more than `ROWS` findings are kept.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._judged = 0
         self._flagged = 0
-        self._worst: list[tuple[tuple[bool, int, float, int], _Row]] = []
+        self._worst: list[tuple[tuple[int, int, float, int], Verdict, str, Text]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -54,47 +60,51 @@ class TerminalReport:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None and self._flagged:
-            self._print()
+        shown = self._judged if self._judged <= FEW else self._flagged
+        if kind is None and shown:
+            self._print(shown)
 
     def write(self, finding: Finding, record: dict[str, object]) -> None:
         """Keep the finding if it is among the worst so far."""
-        verdict, reason = finding.verdict, finding.reason
-        if verdict not in (Verdict.AI, Verdict.AI_EDIT) or reason is None:
+        verdict, reason, score = finding.verdict, finding.reason, finding.score
+        if verdict is None or reason is None:
             return
-        self._flagged += 1
-        score = finding.score
-        row = (
-            str(record["path"]),
-            _VERDICT_WORDS[verdict],
-            "" if score is None else f"{score:.4f}",
-            reason.sentence,
-            finding.hints,
-        )
+        self._judged += 1
+        self._flagged += verdict in _STYLES
         badness = (
-            verdict is Verdict.AI,
+            _MILDEST_FIRST.index(verdict),
             -_SUREST_FIRST[reason],
             -1.0 if score is None else score,
-            -self._flagged,
+            -self._judged,
         )
+        if len(self._worst) == ROWS and badness < self._worst[0][0]:
+            return
+        shown_score = "" if score is None else f"{score:.4f}"
+        row = (badness, verdict, shown_score, _describe(finding, str(record["path"]), reason))
         if len(self._worst) < ROWS:
-            heapq.heappush(self._worst, (badness, row))
+            heapq.heappush(self._worst, row)
         else:
-            heapq.heappushpop(self._worst, (badness, row))
+            heapq.heappushpop(self._worst, row)
 
-    def _print(self) -> None:
-        table = Table()
-        table.add_column("path", overflow="fold")
-        table.add_column("verdict")
-        table.add_column("score", justify="right")
-        table.add_column("reason")
-        table.add_column("hints", overflow="fold")
-        for _, row in sorted(self._worst, reverse=True):
-            table.add_row(*(Text(make_printable(cell)) for cell in row))
+    def _print(self, shown: int) -> None:
+        table = Table(box=SIMPLE_HEAD, leading=1)
+        table.add_column("verdict", no_wrap=True)
+        table.add_column("score", justify="right", no_wrap=True)
+        table.add_column("file, and why", overflow="fold")
+        for _, verdict, score, file in sorted(self._worst, reverse=True)[:shown]:
+            word = Text(_VERDICT_WORDS[verdict], style=_STYLES.get(verdict, ""))
+            table.add_row(word, score, file)
         self._console.print(table)
-        if self._flagged > ROWS:
-            more = f"{self._flagged - ROWS:,} more; --report FILE lists them all."
+        if shown > ROWS:
+            more = f"{shown - ROWS:,} more; --report FILE lists them all."
             self._console.print(more, highlight=False)
+
+
+def _describe(finding: Finding, path: str, reason: Reason) -> Text:
+    lines = [(make_printable(path), "bold"), (f"\n{reason.sentence}", "")]
+    if finding.hints:
+        lines.append((f"\n{make_printable(finding.hints)}", "dim"))
+    return Text.assemble(*lines)
 
 
 def print_summary(summary: Summary, console: Console) -> None:
