@@ -113,6 +113,15 @@ def test_auto_on_a_gpu_without_tensorrt_says_so_and_takes_torch(
     assert ".[tensorrt]" in record.getMessage()
 
 
+def test_of_a_missing_gpu_only_that_is_said(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(FakescanError, match="--device cuda:7: torch has no such device"):
+        load_backend(exported, device="cuda:7")
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("name", [BackendName.ONNX, BackendName.OPENVINO, BackendName.TENSORRT])
 def test_a_runtime_that_is_not_installed_is_named(
     exported: Path, name: BackendName, monkeypatch: pytest.MonkeyPatch

@@ -514,6 +514,12 @@ def test_inspect_of_an_unreadable_file(folder: Path, fake_backend: FakeBackend) 
     outcome = run("inspect", folder / "a.png")
     assert outcome.code == 3
     assert "The file has no bytes." in outcome.stdout
+    assert "No mark" not in outcome.stdout
+
+
+def test_inspect_of_a_picture_without_marks(folder: Path, fake_backend: FakeBackend) -> None:
+    (folder / "a.png").write_bytes(plain(0))
+    assert "No mark of origin was found." in run("inspect", folder / "a.png").stdout
 
 
 # Pipes, signals and full disks, in a process of their own

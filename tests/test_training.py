@@ -284,9 +284,14 @@ def test_unusable_data_is_one_line(
 def test_a_missing_class_is_named(own_set: Path, kept: str, missing: str) -> None:
     for path in (own_set / "train" / missing).iterdir():
         path.unlink()
-    message = f"the train split has no pictures of class {missing}"
+    message = f"no pictures of class {missing} in its train split"
     with pytest.raises(FakescanError, match=message):
         read_dataset(own_set)
+
+
+def test_a_missing_class_of_a_set_without_splits_is_named(own_set: Path) -> None:
+    with pytest.raises(FakescanError, match=r"no pictures of class FAKE$"):
+        read_dataset(own_set / "train" / "REAL")
 
 
 @pytest.mark.parametrize("size", [(40, 32), (40, 40), (16, 16), (300, 300)])

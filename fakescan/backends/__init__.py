@@ -141,7 +141,9 @@ def _load_best(model: LocatedModel, device: str, precision: Precision | None) ->
             try:
                 return _load_tensorrt(model, device, precision)
             except FakescanError as error:
+                backend = _load_torch(model, device, precision)  # or says that there is no GPU
                 _log.warning("%s; torch runs the network instead", error)
+                return backend
     elif device in {"auto", "cpu"} and precision in {None, Precision.FP32}:
         from fakescan.backends.graphs import find_graph
 

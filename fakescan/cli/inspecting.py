@@ -17,7 +17,13 @@ from fakescan.cli.options import (
     RemoteSecondsOption,
     WeightsOption,
 )
-from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, ExitCode, FakescanError, Status
+from fakescan.records import (
+    DEFAULT_MAX_FALSE_POSITIVE_RATE,
+    ExitCode,
+    FakescanError,
+    MetadataStatus,
+    Status,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,9 +108,12 @@ def _print(finding: Finding, console: Console) -> None:
     for name, value in _facts(finding):
         facts.add_row(name, Text(make_printable(value)))
     console.print(facts)
-    evidence = finding.measurement.provenance.evidence
+    provenance = finding.measurement.provenance
+    evidence = provenance.evidence
     if not evidence:
-        console.print("\nNo mark of origin was found. That is evidence of nothing.")
+        # Of what was not read, nothing can be missing.
+        if provenance.metadata_status is not MetadataStatus.UNREAD:
+            console.print("\nNo mark of origin was found. That is evidence of nothing.")
         return
     table = Table("says", "trust", "rule", "where (exiftool's name @ byte)", "value")
     for piece in evidence:

@@ -77,7 +77,7 @@ class Dataset:
 
 
 def find_data(named: Path | None) -> Path:
-    """Where the training data is: as named, `$FAKESCAN_DATA`, or `cifake` in the cache folder.
+    """Where the labelled pictures are: as named, `$FAKESCAN_DATA`, or `cifake` in the cache folder.
 
     Raises FakescanError, with where to get CIFAKE, if it is nowhere.
     """
@@ -93,9 +93,9 @@ def find_data(named: Path | None) -> Path:
     if cached.exists():
         return cached
     raise FakescanError(
-        "no training data: fetch CIFAKE (kaggle.com/datasets/birdy654/"
-        "cifake-real-and-ai-generated-synthetic-images) and name the folder or archive with"
-        f" --data, or unpack it into {cached}"
+        "--data is missing: name a folder or archive of pictures in folders REAL and FAKE; or"
+        " fetch CIFAKE (kaggle.com/datasets/birdy654/"
+        f"cifake-real-and-ai-generated-synthetic-images) and unpack it into {cached}"
     )
 
 
@@ -151,7 +151,8 @@ def read_dataset(path: Path, *, side: int | None = None) -> Dataset:
     for split, pictures in splits.items():
         if len(set(pictures.labels.tolist())) < 2:
             missing = "REAL" if pictures.labels[0] == AI else "FAKE"
-            raise FakescanError(f"{path}: the {split} split has no pictures of class {missing}")
+            where = f" in its {split} split" if len(splits) > 1 else ""
+            raise FakescanError(f"{path}: no pictures of class {missing}{where}")
     assert side is not None
     return Dataset(_name(path), splits, side, smallest, largest, left_out)
 
