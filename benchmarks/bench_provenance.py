@@ -1,17 +1,15 @@
 """How long reading a file's metadata takes, with and without content credentials.
 
-Usage: python benchmarks/bench_provenance.py FOLDER [REPEATS]
-
-FOLDER is searched for images. Each file counts with the median of REPEATS readings, 7 unless
-told, after one that warms up. The last line is one JSON object.
+FOLDER is searched for images. Each file counts with the median of `--repeats` readings,
+after one that warms up. The last line is one JSON object.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -41,7 +39,7 @@ def summarize(times: list[float]) -> dict[str, float]:
     }
 
 
-def main(folder: str, repeats: int = 7) -> None:
+def main(folder: str, repeats: int) -> None:
     times: dict[str, list[float]] = {"without": [], "with": []}
     for path in sorted(Path(folder).rglob("*")):
         data = path.read_bytes() if path.is_file() else b""
@@ -59,4 +57,8 @@ def main(folder: str, repeats: int = 7) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *(int(argument) for argument in sys.argv[2:3]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder")
+    parser.add_argument("--repeats", type=int, default=7)
+    given = parser.parse_args()
+    main(given.folder, given.repeats)

@@ -1,13 +1,11 @@
 """Mutated copies of real files: no crash, no hang, little memory.
 
-Usage: python benchmarks/fuzz_provenance.py FOLDER [COUNT] [SEED]
-
-FOLDER is searched for images; COUNT mutations are read, 10,000 unless told. The last line is one
-JSON object.
+FOLDER is searched for images; `--count` mutations are read. The last line is one JSON object.
 """
 
 from __future__ import annotations
 
+import argparse
 import collections
 import json
 import platform
@@ -25,7 +23,7 @@ from fakescan.provenance import describe, read_provenance
 from fakescan.sources import sniff_media_type
 
 
-def main(folder: str, count: int = 10_000, seed: int = 1) -> None:
+def main(folder: str, count: int, seed: int) -> None:
     chance = random.Random(seed)
     contents = [
         (path.name, data, media_type)
@@ -67,4 +65,9 @@ def main(folder: str, count: int = 10_000, seed: int = 1) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *(int(argument) for argument in sys.argv[2:4]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder")
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    main(given.folder, given.count, given.seed)

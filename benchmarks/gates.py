@@ -6,11 +6,11 @@ real codecs, the reason for which the photo gates refuse it. The last line is JS
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
 import statistics
-import sys
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -109,4 +109,6 @@ def time_both(height: int, width: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder")
+    main(parser.parse_args().folder)

@@ -6,9 +6,9 @@ thread; the overlay is all that `--overlay-all` adds. The last line is JSON.
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -53,4 +53,8 @@ def main(model: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("folder")
+    given = parser.parse_args()
+    main(given.model, given.folder)

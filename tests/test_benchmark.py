@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,8 @@ def test_bench_measures_a_model_that_judges_the_pictures(tmp_path: Path) -> None
         "precision": "fp32",
         "device": "cpu",
         "model": "brightness",
+        "model_version": CARD.version,
+        "model_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "crops": 2,
         "images": 2,
         "repeats": 1,

@@ -87,6 +87,8 @@ class Benchmark:
     precision: str
     device: str
     model: str
+    model_version: str
+    model_sha256: str
     crops: int
     images: int
     megapixels: float
@@ -190,6 +192,8 @@ def _measure(
         precision=detector.precision,
         device=detector.device,
         model=detector.card.name,
+        model_version=detector.card.version,
+        model_sha256=detector.card.sha256,
         crops=scan_options.crops,
         images=len(sources),
         megapixels=_mean_megapixels(sample),
