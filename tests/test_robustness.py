@@ -189,6 +189,8 @@ def test_figures_by_hand(report: RobustnessReport) -> None:
     assert figures.real_called_ai is not None
     assert figures.real_called_ai.value == 0
     assert figures.real_called_ai.high > 0.4  # of four pictures
+    assert figures.real_called_real is not None
+    assert figures.real_called_real.value == 0.75
     assert figures.ai_called_real is not None
     assert figures.ai_called_real.value == 0
     assert figures.confounders_called_ai is not None

@@ -81,6 +81,7 @@ def _calls_table(report: RobustnessReport) -> Table:
         {
             "balanced accuracy": lambda figures: _show_estimate(figures.balanced_accuracy),
             "real called ai": lambda figures: _show_estimate(figures.real_called_ai),
+            "real called real": lambda figures: _show_estimate(figures.real_called_real),
             "AI called ai": lambda figures: _show_estimate(figures.ai_called_ai),
             "AI called real": lambda figures: _show_estimate(figures.ai_called_real),
             "confounders called ai": lambda figures: _show_estimate(figures.confounders_called_ai),

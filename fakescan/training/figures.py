@@ -57,6 +57,7 @@ class Figures:
     tpr_at_5_percent_fpr: Estimate | None
     balanced_accuracy: Estimate | None
     real_called_ai: Estimate | None
+    real_called_real: Estimate | None
     ai_called_ai: Estimate | None
     ai_called_real: Estimate | None
     confounders_called_ai: Estimate | None
@@ -181,6 +182,7 @@ class Tables:
             tpr_at_5_percent_fpr=estimate(weigh_true_positive_rate(*pair, 0.05)),
             balanced_accuracy=balanced,
             real_called_ai=share(called_ai, is_real),
+            real_called_real=share(called_real, is_real),
             ai_called_ai=share(called_ai, is_ai),
             ai_called_real=share(called_real, is_ai),
             confounders_called_ai=share(called_ai, is_confounder),
