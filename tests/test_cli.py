@@ -299,11 +299,21 @@ def test_reports_leave_standard_output_empty(
     assert [row["verdict"] for row in rows(paths[2].read_text())] == verdicts
 
 
-def test_the_table_shows_what_was_flagged(three: Path, fake_backend: FakeBackend) -> None:
+def test_the_table_of_a_few_files_answers_on_each(three: Path, fake_backend: FakeBackend) -> None:
+    outcome = run("scan", three)
+    places = [outcome.stdout.index(f"{name}.png") for name in ("ai", "between", "real")]
+    assert places == sorted(places)
+    assert "--report out.csv" in outcome.stderr
+
+
+def test_the_table_of_many_files_shows_what_was_flagged(
+    three: Path, fake_backend: FakeBackend
+) -> None:
+    for number in range(10):
+        (three / f"more-{number}.png").write_bytes(plain(DARK))
     outcome = run("scan", three)
     assert "ai.png" in outcome.stdout
     assert "real.png" not in outcome.stdout
-    assert "--report out.csv" in outcome.stderr
 
 
 def test_a_report_inside_the_folder_is_never_scanned(

@@ -535,7 +535,9 @@ def test_inspect_tells_of_the_whole_picture(models: Path, photos: Path, tmp_path
 def test_models_lists_what_is_known() -> None:
     outcome = run("models")
     assert outcome.code == 0
-    assert "fakescan scan PICTURES --model hf:Organika/sdxl-detector" in outcome.stdout
+    assert "hf:Organika/sdxl-detector" in outcome.stdout
+    assert "https://huggingface.co/umm-maybe/AI-image-detector" in outcome.stdout
+    assert "fakescan scan PICTURES --model NAME" in outcome.stdout
 
 
 @pytest.mark.parametrize("name", FOLDERS)

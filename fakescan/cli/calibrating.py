@@ -42,7 +42,7 @@ def calibrate(
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
 ) -> None:
-    """Fit a model's probabilities and thresholds to labelled pictures; keep them on a card."""
+    """Fit a model to labelled pictures. Its probabilities and thresholds go on a card."""
     from fakescan.backends import card_of, load_backend
     from fakescan.hub import locate_model
     from fakescan.training.calibrate import calibrate_card

@@ -99,7 +99,7 @@ def evaluate(
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
 ) -> None:
-    """Measure a model on labelled pictures; on photos with an index.csv, by source and degraded."""
+    """Measure a model on labelled pictures. Photos with an index.csv: by source and degraded."""
     from fakescan.hub import PublishedModel, locate_model
     from fakescan.training.data import find_data
     from fakescan.training.photos import is_photo_folder

@@ -35,7 +35,7 @@ def export(
         typer.Option(help="int8, bf16: pictures, as for evaluate, to count changed verdicts on."),
     ] = None,
 ) -> None:
-    """Write a model as an ONNX graph, from uint8 windows to logits, checked against torch.
+    """Write a model as an ONNX graph, checked against torch.
 
     int8 and bf16 are checked by their verdicts, and the share that changes is noted on the card:
     backends compute in them only where it is small.

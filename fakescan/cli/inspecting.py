@@ -49,7 +49,7 @@ def inspect(
     remote_seconds: RemoteSecondsOption = 30.0,
     json_output: JsonOption = False,
 ) -> None:
-    """Show all that is known of one file, where every mark is, and why it was judged so."""
+    """Show all that is known of one file, and where its marks are."""
     import json
 
     from fakescan.cli.console import OutputConsole

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
+    from fakescan.hub.known import KnownModel
     from fakescan.weights import ModelCard
 
 
 def models() -> None:
-    """List the models that come with the program, those you calibrated, and some to be had."""
+    """List the models here, those you calibrated, and some to be had."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from fakescan.cli.console import OutputConsole
@@ -40,15 +44,24 @@ def models() -> None:
                 *(_least_rate(card), card.sha256[:12]),
             )
         console.print(calibrated)
-    known = Table(
-        *("name", "licence", "size", "its authors report", "read"),
-        title="published by others; their figures, not measured here",
-    )
+    known = Table(box=SIMPLE_HEAD, leading=1)
+    known.add_column("published by others; their figures, not measured here", overflow="fold")
     for model in list_known_models():
-        known.add_row(model.name, model.licence, model.size, model.reported, model.read)
+        known.add_row(_describe(model))
     console.print(known)
-    for model in list_known_models():
-        console.print(f"{model.command}  # {model.source}", highlight=False, soft_wrap=True)
+    console.print("fakescan scan PICTURES --model NAME fetches one of these (extra hub).")
+
+
+def _describe(model: KnownModel) -> Text:
+    from rich.text import Text
+
+    lines = [(model.name, "bold"), (f"\n{model.source}", "")]
+    if model.reported:
+        lines.append((f"\n{model.reported} (its authors, {model.read})", ""))
+    licence = f"licence {model.licence}" if model.licence else ""
+    if about := ", ".join(filter(None, (model.size, licence))):
+        lines.append((f"\n{about}", "dim"))
+    return Text.assemble(*lines)
 
 
 def _least_rate(card: ModelCard) -> str:

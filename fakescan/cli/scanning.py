@@ -157,7 +157,7 @@ def scan(
     manifest_size: ManifestSizeOption = None,
     ray_address: RayAddressOption = None,
 ) -> None:
-    """Scan files and folders, and say of each picture whether AI made it."""
+    """Scan files and folders: which pictures did AI make?"""
     from fakescan import pipeline
     from fakescan.pipeline import ScanOptions
     from fakescan.store import Store, default_store_path

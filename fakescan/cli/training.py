@@ -130,7 +130,7 @@ def train(
         typer.Option("--wide-stem", help="resnet, densenet: 7x7 at stride 2, for 224 px."),
     ] = False,
 ) -> None:
-    """Train a detector; its weights and card are what `scan --model` takes.
+    """Train a detector. Its weights and card are what `scan --model` takes.
 
     Started by torchrun, several processes share each batch: one a GPU, where statistics of batch
     normalisation are of all shares; on CPUs, where they are of each process's own.

@@ -18,11 +18,6 @@ class KnownModel:
     size: str = ""
     reported: str = ""
 
-    @property
-    def command(self) -> str:
-        """The line that fetches it and looks with it."""
-        return f"fakescan scan PICTURES --model {self.name}"
-
 
 def list_known_models() -> tuple[KnownModel, ...]:
     """Every model of known.toml, in its order."""
