@@ -308,5 +308,4 @@ def _suggest(console: Console, summary: Summary, has_output: bool) -> None:
         "Next: --report out.csv for a row of every file; fakescan inspect FILE for all that is"
         " known of one.",
         highlight=False,
-        soft_wrap=True,
     )
