@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fakescan.options import ScanOptions as ScanOptions
     from fakescan.pipeline import Scan as Scan
-    from fakescan.pipeline import ScanOptions as ScanOptions
     from fakescan.pipeline import scan as scan
     from fakescan.records import Evidence as Evidence
     from fakescan.records import FakescanError as FakescanError
@@ -24,7 +24,7 @@ _HOMES = {
     "FakescanError": "records",
     "Finding": "records",
     "Scan": "pipeline",
-    "ScanOptions": "pipeline",
+    "ScanOptions": "options",
     "Store": "store",
     "Verdict": "records",
     "scan": "pipeline",

@@ -219,7 +219,7 @@ def stitch(
     """Maps (N, S, S) at `positions` as one of the whole picture; the mean where windows overlap."""
     size = maps.shape[1]
     total = np.zeros((height, width), dtype=np.float32)
-    count = np.zeros((height, width), dtype=np.uint8)  # scan's --crops ends at 64
+    count = np.zeros((height, width), dtype=np.uint8)  # MAX_CROPS fit
     for heat, (x, y) in zip(maps, positions, strict=True):
         total[y : y + size, x : x + size] += heat
         count[y : y + size, x : x + size] += 1

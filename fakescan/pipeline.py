@@ -6,23 +6,20 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fakescan import __version__
-from fakescan.backends import Backend, BackendName, Precision, load_backend
+from fakescan.backends import Backend, load_backend
 from fakescan.hub import LocatedModel, locate_models_named
 from fakescan.images import compute_sha256, decode_image, read_bytes
 from fakescan.inference import group, measure_batch
 from fakescan.lookahead import read_ahead
+from fakescan.options import ScanOptions
 from fakescan.preparation import IsolatedPreparation, Prepared, decoder_versions, prepare
 from fakescan.provenance import catalogue_digest, credential_reader, read_name, with_evidence
 from fakescan.records import (
-    DEFAULT_DECODE_MEMORY,
-    DEFAULT_DECODE_SECONDS,
-    DEFAULT_MAX_FALSE_POSITIVE_RATE,
-    DEFAULT_MAX_PIXELS,
     DecodedImage,
     DecoderName,
     FakescanError,
@@ -42,44 +39,6 @@ if TYPE_CHECKING:
 
 _BATCHES_AHEAD = 3
 """How many batches' worth of files are read ahead: one measured, one waiting, one being read."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScanOptions:
-    """What a scan looks at, with what, and how it judges. `models` empty: all that come along.
-
-    `weights` are the files of models named timm:ARCH, in their order; `ai_labels` name the classes
-    of published models that mean AI, where their names don't tell. With `combine` all models that
-    fit a picture judge it together. `shard` is `I/N`. With `remote`, URLs are opened, of servers
-    that are silent for at most `remote_seconds`. With `isolate`, files are decoded in worker
-    processes, where each may take `decode_seconds`, and a process `decode_memory` MiB.
-    """
-
-    models: tuple[str, ...] = ()
-    weights: tuple[str, ...] = ()
-    ai_labels: tuple[str, ...] = ()
-    combine: bool = False
-    backend: BackendName = BackendName.AUTO
-    device: str = "auto"
-    precision: Precision | None = None
-    batch_size: int = 64
-    workers: int | None = None
-    crops: int = 8
-    watermarks: bool = False
-    decode: DecoderName = DecoderName.CPU
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    max_false_positive_rate: float = DEFAULT_MAX_FALSE_POSITIVE_RATE
-    hidden: bool = False
-    follow_links: bool = False
-    excluded: tuple[str, ...] = ()
-    overlays: str | None = None
-    rescan: bool = False
-    shard: str | None = None
-    remote: bool = False
-    remote_seconds: float = 30.0
-    isolate: bool = False
-    decode_seconds: float = DEFAULT_DECODE_SECONDS
-    decode_memory: int = DEFAULT_DECODE_MEMORY
 
 
 class Scan(Iterator[Finding]):
@@ -285,7 +244,7 @@ def scan_batch(
     detectors: Sequence[Backend],
     options: ScanOptions | None = None,
 ) -> list[Measurement]:
-    """Measure decoded images, in order: the unit that every way of scanning shares."""
+    """Measure images that are decoded already, in order, as a scan measures its files."""
     options = options or ScanOptions()
     cards = [detector.card for detector in detectors]
     prepared = [
@@ -374,24 +333,3 @@ def describe_models(cards: Iterable[ModelCard]) -> tuple[dict[str, object], ...]
         }
         for card in cards
     )
-
-
-def describe_settings(options: ScanOptions) -> dict[str, object]:
-    """What a report's header says of the settings that its findings depend on."""
-    return {
-        "backend": options.backend.value,
-        "device": options.device,
-        "precision": options.precision and options.precision.value,
-        "combine": options.combine,
-        "crops": options.crops,
-        "watermarks": options.watermarks,
-        "decode": options.decode.value,
-        "max_pixels": options.max_pixels,
-        "max_false_positive_rate": options.max_false_positive_rate,
-        "hidden": options.hidden,
-        "follow_links": options.follow_links,
-        "shard": options.shard,
-        "isolate": options.isolate,
-        "decode_seconds": options.decode_seconds if options.isolate else None,
-        "decode_memory": options.decode_memory if options.isolate else None,
-    }

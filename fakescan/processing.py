@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fakescan.memory import is_out_of_memory
 from fakescan.records import FakescanError, how_to_install
 from fakescan.weights import Library
 
@@ -24,13 +25,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
-    from fakescan.records import UInt8Array, how_to_install
+    from fakescan.records import UInt8Array
 
     FloatArray = npt.NDArray[np.float32]
     Processor = Callable[[Image.Image], FloatArray]
-
-# As torch's allocator says it; Pillow and numpy raise MemoryError.
-_OUT_OF_MEMORY = "can't allocate memory"
 
 _MOST_ELONGATED = 64
 """Longer side by shorter: many resize to a shorter side, and would grow the other without end."""
@@ -119,7 +117,7 @@ def _apply(processor: Processor, image: Image.Image) -> FloatArray | None:
     except ValueError:  # as some refuse extreme proportions
         return None
     except RuntimeError as error:
-        if _OUT_OF_MEMORY in str(error):
+        if is_out_of_memory(error):
             raise MemoryError from error
         raise
 

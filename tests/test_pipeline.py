@@ -167,6 +167,26 @@ def test_the_public_unit_measures_as_the_scan_does(mixed: Path, fake_backend: Fa
 # Models and their domains
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", 0),
+        ("workers", 0),
+        ("crops", 0),
+        ("crops", 65),
+        ("max_pixels", 0),
+        ("max_false_positive_rate", float("nan")),
+        ("max_false_positive_rate", 0.6),
+        ("remote_seconds", 0.0),
+        ("decode_seconds", 0.0),
+        ("decode_memory", 1),
+    ],
+)
+def test_numbers_out_of_their_range_are_refused(name: str, value: float) -> None:
+    with pytest.raises(FakescanError, match=name):
+        ScanOptions(**{name: value})
+
+
 def test_the_first_model_whose_domain_admits_the_picture_judges_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from test_provenance_container import (
     user_comment,
 )
 
-from fakescan.provenance import read_provenance
+from fakescan.provenance import describe, read_provenance
 from fakescan.records import Evidence, MetadataStatus, Provenance, Says, Tier
 
 CANON_NOTE = b"\x20\0\x01\0\x03\0" + bytes(300)
@@ -122,6 +122,14 @@ def test_a_maker_note_of_another_make_speaks_against_it() -> None:
 
 def test_a_scrap_of_a_maker_note_is_nothing() -> None:
     assert rule(read(tiff(names("Nikon", "D5"), [note(b"Nikon\0\x02\x10")])), "maker-note") is None
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u3000 \u2003"])
+def test_a_make_of_blanks_is_none(blank: str) -> None:
+    provenance = read(tiff([*names(blank, "X100"), *EXPOSURE]))
+    assert (provenance.camera_make, provenance.camera_model) == (None, "X100")
+    assert describe(provenance).startswith("X100; ")
+    assert describe(read(tiff(names("Sony", blank)))).startswith("Sony; ")
 
 
 def test_a_workflow_in_make_is_no_camera() -> None:

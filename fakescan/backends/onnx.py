@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fakescan.backends import BackendName, Precision, card_of, check_precision
 from fakescan.backends.graphs import INPUT_NAME, OUTPUT_NAME, require_graph
 from fakescan.hub import LocatedModel
+from fakescan.memory import is_out_of_memory
 from fakescan.records import FakescanError
 
 if TYPE_CHECKING:
@@ -52,17 +53,20 @@ class OnnxBackend:
                 f"--precision {precision}: the {runtime} backend computes"
                 f" {' or '.join(sorted(offered))}"
             )
-        open_graph = open_openvino if runtime == BackendName.OPENVINO else open_onnxruntime
         # OpenVINO rounds to bf16 by itself; int8 needs ranges, which a graph of its own holds.
         stored = Precision.FP32 if self.precision == Precision.BF16 else self.precision
-        self._run = open_graph(require_graph(model, self.card, stored), self.precision)
+        graph = require_graph(model, self.card, stored)
+        if runtime == BackendName.OPENVINO:
+            self._run = open_openvino(graph, self.precision)
+        else:
+            self._run = open_onnxruntime(graph)
 
     def logits(self, crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Uncalibrated logits (N,) of crops uint8 (N, S, S, 3), or of prepared pictures."""
         return self._run(crops)
 
 
-def open_onnxruntime(graph: Path, precision: Precision = Precision.FP32) -> Run:
+def open_onnxruntime(graph: Path) -> Run:
     """The graph in ONNX Runtime, in whatever precision it stands; FakescanError for a bad one."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
@@ -89,7 +93,7 @@ def open_onnxruntime(graph: Path, precision: Precision = Precision.FP32) -> Run:
         try:
             (logits,) = session.run([OUTPUT_NAME], {INPUT_NAME: crops})
         except (errors.Fail, errors.RuntimeException) as error:
-            if any(words in str(error) for words in ("Failed to allocate", "bad_alloc")):
+            if is_out_of_memory(error):
                 raise MemoryError(str(error)) from error
             raise
         return logits  # type: ignore[no-any-return]

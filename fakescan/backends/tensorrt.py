@@ -6,7 +6,6 @@ TensorRT says by return values that a call failed; every one is looked at.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +20,7 @@ from fakescan.backends.cuda import LARGEST_BATCH, FixedBatches, Launch
 from fakescan.backends.engines import EngineKey, write_cache
 from fakescan.backends.graphs import INPUT_NAME, OUTPUT_NAME, graph_metadata, require_graph
 from fakescan.interruption import hold_interruptions
+from fakescan.memory import speaks_of_memory
 from fakescan.model import pick_device
 from fakescan.records import FakescanError
 from fakescan.weights import load_card
@@ -35,8 +35,6 @@ T = TypeVar("T")
 
 _OPTIMAL_BATCH = 64
 _WORKSPACE_BYTES = 2 << 30
-
-_NO_MEMORY = re.compile(r"out ?of ?memory|could not be allocated|bad_alloc", re.IGNORECASE)
 
 _log = logging.getLogger(__name__)
 
@@ -225,8 +223,7 @@ def _need_memory(call: Callable[[], T | None], task: str) -> T:
     try:
         return _need(call(), task)
     except FakescanError as error:
-        # An illegal access to memory is another thing, and fails every batch after it.
-        if _NO_MEMORY.search(_LOGGER.last_error):
+        if speaks_of_memory(_LOGGER.last_error):
             raise MemoryError(str(error)) from error
         raise
 

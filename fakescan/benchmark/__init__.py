@@ -24,9 +24,9 @@ from fakescan.benchmark.processes import measure_peak_memory, time_scans
 from fakescan.images import crop_positions, cut_crops, decode_image, read_bytes
 from fakescan.inference import group, measure_batch
 from fakescan.lookahead import read_ahead
-from fakescan.pipeline import ScanOptions
+from fakescan.options import ScanOptions
 from fakescan.preparation import Prepared, prepare
-from fakescan.records import DecodedImage, DecoderName, FakescanError, Source
+from fakescan.records import DEFAULT_CROPS, DecodedImage, DecoderName, FakescanError, Source
 from fakescan.sources import SourceFinder
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class BenchOptions:
     images: int = 48
     repeats: int = 3
     megapixels: tuple[float, ...] = tuple(SIZES)
-    crops: int = 8
+    crops: int = DEFAULT_CROPS
     compare: bool = False
 
 

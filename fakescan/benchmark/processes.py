@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from fakescan.pipeline import ScanOptions
+from fakescan.options import ScanOptions
 from fakescan.records import ExitCode, FakescanError
 
 

@@ -13,12 +13,13 @@ from fakescan.backends import BackendName
 from fakescan.cli.options import (
     AiLabelsOption,
     BackendOption,
+    CropsOption,
     DecodeOption,
     DeviceOption,
     PrecisionOption,
     WeightsOption,
 )
-from fakescan.records import DecoderName, FakescanError
+from fakescan.records import DEFAULT_CROPS, DecoderName, FakescanError
 
 if TYPE_CHECKING:
     from fakescan.benchmark import Benchmark
@@ -44,7 +45,7 @@ def bench(
         list[float] | None,
         typer.Option(help="Size of pictures made: 0.3, 2 or 12; may be repeated; default all."),
     ] = None,
-    crops: Annotated[int, typer.Option(min=1, max=64, help="Windows a picture, at most.")] = 8,
+    crops: CropsOption = DEFAULT_CROPS,
     compare: Annotated[
         bool,
         typer.Option(

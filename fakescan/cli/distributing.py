@@ -15,7 +15,7 @@ from fakescan.records import ExitCode, FakescanError
 
 if TYPE_CHECKING:
     from fakescan.distributed import DistributedScan
-    from fakescan.pipeline import ScanOptions
+    from fakescan.options import ScanOptions
 
 
 class EngineName(StrEnum):

@@ -12,6 +12,7 @@ from fakescan.cli.options import (
     AiLabelsOption,
     DeviceOption,
     JsonOption,
+    MaxFprOption,
     ModelsOption,
     RemoteOption,
     RemoteSecondsOption,
@@ -19,6 +20,7 @@ from fakescan.cli.options import (
 )
 from fakescan.records import (
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
+    DEFAULT_REMOTE_SECONDS,
     ExitCode,
     FakescanError,
     MetadataStatus,
@@ -28,7 +30,7 @@ from fakescan.records import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fakescan.pipeline import ScanOptions
+    from fakescan.options import ScanOptions
     from fakescan.records import Finding, JudgedModel, ModelOutput, Provenance
 
 
@@ -39,21 +41,20 @@ def inspect(
     ai_label: AiLabelsOption = None,
     combine: Annotated[bool, typer.Option("--combine", help="As for scan.")] = False,
     device: DeviceOption = "auto",
-    max_fpr: Annotated[
-        float, typer.Option(min=0.0, max=0.5, help="As for scan.")
-    ] = DEFAULT_MAX_FALSE_POSITIVE_RATE,
+    max_fpr: MaxFprOption = DEFAULT_MAX_FALSE_POSITIVE_RATE,
     overlay: Annotated[
         Path | None, typer.Option(help="Draw where the model looked into this PNG.")
     ] = None,
     remote: RemoteOption = False,
-    remote_seconds: RemoteSecondsOption = 30.0,
+    remote_seconds: RemoteSecondsOption = DEFAULT_REMOTE_SECONDS,
     json_output: JsonOption = False,
 ) -> None:
     """Show all that is known of one file, and where its marks are."""
     import json
 
     from fakescan.cli.console import OutputConsole
-    from fakescan.pipeline import ScanOptions, scan
+    from fakescan.options import ScanOptions
+    from fakescan.pipeline import scan
     from fakescan.reports import to_record
     from fakescan.sources import check_path, is_archive
 

@@ -7,7 +7,12 @@ from typing import Annotated
 import typer
 
 from fakescan.backends import BackendName, Precision
-from fakescan.records import DecoderName
+from fakescan.records import (
+    HIGHEST_MAX_FALSE_POSITIVE_RATE,
+    MAX_CROPS,
+    MIN_REMOTE_SECONDS,
+    DecoderName,
+)
 
 BackendOption = Annotated[BackendName, typer.Option("--backend", help="Runtime of the network.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -45,6 +50,18 @@ AiLabelsOption = Annotated[
         help="A class of a published model that means AI, or 'not NAME'; may be repeated.",
     ),
 ]
+CropsOption = Annotated[
+    int, typer.Option("--crops", min=1, max=MAX_CROPS, help="Windows a picture, at most.")
+]
+MaxFprOption = Annotated[
+    float,
+    typer.Option(
+        "--max-fpr",
+        min=0.0,
+        max=HIGHEST_MAX_FALSE_POSITIVE_RATE,
+        help="Share of real pictures that may be called AI by their score.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 RemoteOption = Annotated[
     bool, typer.Option("--remote", help="Open URLs: s3, gs, hf, http and https.")
@@ -52,6 +69,8 @@ RemoteOption = Annotated[
 RemoteSecondsOption = Annotated[
     float,
     typer.Option(
-        "--remote-seconds", min=0.1, help="With --remote: how long a server may be silent."
+        "--remote-seconds",
+        min=MIN_REMOTE_SECONDS,
+        help="With --remote: how long a server may be silent.",
     ),
 ]

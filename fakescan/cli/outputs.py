@@ -20,7 +20,7 @@ from fakescan.records import ExitCode, FakescanError, Finding
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fakescan.pipeline import ScanOptions
+    from fakescan.options import ScanOptions
     from fakescan.reports import Report
 
 

@@ -26,8 +26,10 @@ from fakescan.cli.inputs import Inputs
 from fakescan.cli.options import (
     AiLabelsOption,
     BackendOption,
+    CropsOption,
     DecodeOption,
     DeviceOption,
+    MaxFprOption,
     ModelsOption,
     PrecisionOption,
     RemoteOption,
@@ -36,10 +38,15 @@ from fakescan.cli.options import (
 )
 from fakescan.cli.outputs import Outputs
 from fakescan.records import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_CROPS,
     DEFAULT_DECODE_MEMORY,
     DEFAULT_DECODE_SECONDS,
     DEFAULT_MAX_FALSE_POSITIVE_RATE,
     DEFAULT_MAX_PIXELS,
+    DEFAULT_REMOTE_SECONDS,
+    MIN_DECODE_MEMORY,
+    MIN_DECODE_SECONDS,
     DecoderName,
     ExitCode,
     FakescanError,
@@ -52,7 +59,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from fakescan.distributed import DistributedScan
-    from fakescan.pipeline import Scan, ScanOptions
+    from fakescan.options import ScanOptions
+    from fakescan.pipeline import Scan
     from fakescan.reports import Report, Summary
     from fakescan.store import Store
 
@@ -89,7 +97,7 @@ def scan(
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
     decode: DecodeOption = DecoderName.CPU,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows a batch.")] = DEFAULT_BATCH_SIZE,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -97,7 +105,7 @@ def scan(
             help="Threads that read and decode; by default one a core, up to 16; 16 with --remote.",
         ),
     ] = None,
-    crops: Annotated[int, typer.Option(min=1, max=64, help="Windows a picture, at most.")] = 8,
+    crops: CropsOption = DEFAULT_CROPS,
     watermarks: Annotated[
         bool,
         typer.Option("--watermarks", help="Look for open watermarks of generators: slow."),
@@ -105,14 +113,7 @@ def scan(
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Pictures with more pixels are not decoded.")
     ] = DEFAULT_MAX_PIXELS,
-    max_fpr: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=0.5,
-            help="Share of real pictures that may be called AI by their score.",
-        ),
-    ] = DEFAULT_MAX_FALSE_POSITIVE_RATE,
+    max_fpr: MaxFprOption = DEFAULT_MAX_FALSE_POSITIVE_RATE,
     fail_on_ai: Annotated[bool, typer.Option(help="Exit with 1 if a verdict is ai.")] = False,
     hidden: Annotated[bool, typer.Option(help="Look at hidden files and folders too.")] = False,
     follow_links: Annotated[bool, typer.Option(help="Enter linked folders.")] = False,
@@ -138,18 +139,21 @@ def scan(
         typer.Option(metavar="I/N", help="Only this part of the files, by their paths."),
     ] = None,
     remote: RemoteOption = False,
-    remote_seconds: RemoteSecondsOption = 30.0,
+    remote_seconds: RemoteSecondsOption = DEFAULT_REMOTE_SECONDS,
     isolate: Annotated[
         bool, typer.Option("--isolate", help="Decode in processes that hostile files may crash.")
     ] = False,
     decode_seconds: Annotated[
         float | None,
-        typer.Option(min=0.1, help="With --isolate: time for each file; 30 by default."),
+        typer.Option(
+            min=MIN_DECODE_SECONDS, help="With --isolate: time for each file; 30 by default."
+        ),
     ] = None,
     decode_memory: Annotated[
         int | None,
         typer.Option(
-            min=64, help="With --isolate: MiB for each process; 4096 by default; Linux only."
+            min=MIN_DECODE_MEMORY,
+            help="With --isolate: MiB for each process; 4096 by default; Linux only.",
         ),
     ] = None,
     engine: EngineOption = EngineName.LOCAL,
@@ -159,7 +163,7 @@ def scan(
 ) -> None:
     """Scan files and folders: which pictures did AI make?"""
     from fakescan import pipeline
-    from fakescan.pipeline import ScanOptions
+    from fakescan.options import ScanOptions
     from fakescan.store import Store, default_store_path
 
     distribution = Distribution(engine, parts, manifest_size, ray_address)
@@ -224,6 +228,7 @@ def _scan(
 ) -> Summary:
     from fakescan import pipeline
     from fakescan.cli.console import ErrorConsole
+    from fakescan.options import describe_settings
     from fakescan.reports import ReportHeader, Summary, open_report, to_record
     from fakescan.reports.terminal import print_summary
 
@@ -232,7 +237,7 @@ def _scan(
     header = ReportHeader(
         program={"name": "fakescan", "version": __version__},
         models=pipeline.describe_models(scan.cards),
-        settings=pipeline.describe_settings(options),
+        settings=describe_settings(options),
     )
     if not scan.cards:
         errors.print("No model is installed: only metadata decides.", highlight=False)

@@ -9,92 +9,113 @@ from typing import Annotated, Any
 import typer
 
 from fakescan.cli.options import DeviceOption
+from fakescan.memory import is_out_of_memory
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, ExitCode, FakescanError
 from fakescan.training.options import Optimizer, Schedule, TrainingOptions
 from fakescan.weights import Architecture, ArchitectureName, read_card
 
+_DEFAULTS = TrainingOptions()
+_DEFAULT_NETWORK = ArchitectureName(_DEFAULTS.architecture.name)
+
 
 def train(
-    arch: Annotated[ArchitectureName, typer.Option(help="The network.")] = (
-        ArchitectureName.RESNET18
-    ),
+    arch: Annotated[ArchitectureName, typer.Option(help="The network.")] = _DEFAULT_NETWORK,
     data: Annotated[
         Path | None,
         typer.Option(
             help="Folder or archive with real and fake pictures; by default $FAKESCAN_DATA,"
             " then cifake in the cache folder."
         ),
-    ] = None,
-    output: Annotated[Path, typer.Option(help="Folder for runs.")] = Path("runs"),
-    name: Annotated[str | None, typer.Option(help="Name of run and model.")] = None,
+    ] = _DEFAULTS.data,
+    output: Annotated[Path, typer.Option(help="Folder for runs.")] = _DEFAULTS.output,
+    name: Annotated[str | None, typer.Option(help="Name of run and model.")] = _DEFAULTS.name,
     size: Annotated[
         int | None, typer.Option(min=8, help="Window in pixels, where pictures differ in size.")
-    ] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 20,
+    ] = _DEFAULTS.size,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Passes over the training pictures.")
+    ] = _DEFAULTS.epochs,
     max_minutes: Annotated[
         float | None,
         typer.Option(
             min=0.01,
             help="Shorten the schedule so that its steps, of all networks, take this time.",
         ),
-    ] = None,
+    ] = _DEFAULTS.max_minutes,
     batch_size: Annotated[
         int, typer.Option(min=2, help="Pictures a step, of all processes together.")
-    ] = 128,
-    learning_rate: Annotated[float, typer.Option(min=0.0)] = 2e-3,
-    weight_decay: Annotated[float, typer.Option(min=0.0)] = 0.05,
-    optimizer: Annotated[Optimizer, typer.Option(help="How gradients become steps.")] = (
-        Optimizer.ADAMW
-    ),
-    schedule: Annotated[Schedule, typer.Option(help="How the learning rate goes.")] = (
-        Schedule.ONE_CYCLE
-    ),
-    label_smoothing: Annotated[float, typer.Option(min=0.0, max=0.4)] = 0.05,
-    ema_decay: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.999,
-    shift: Annotated[int, typer.Option(min=0, help="Augmentation: pixels to shift by.")] = 2,
-    flip: Annotated[bool, typer.Option(help="Augmentation: mirror images.")] = True,
+    ] = _DEFAULTS.batch_size,
+    learning_rate: Annotated[
+        float, typer.Option(min=0.0, help="The highest.")
+    ] = _DEFAULTS.learning_rate,
+    weight_decay: Annotated[
+        float, typer.Option(min=0.0, help="As the optimiser takes it.")
+    ] = _DEFAULTS.weight_decay,
+    optimizer: Annotated[
+        Optimizer, typer.Option(help="How gradients become steps.")
+    ] = _DEFAULTS.optimizer,
+    schedule: Annotated[
+        Schedule, typer.Option(help="How the learning rate goes.")
+    ] = _DEFAULTS.schedule,
+    label_smoothing: Annotated[
+        float, typer.Option(min=0.0, max=0.4, help="Share taken from each label.")
+    ] = _DEFAULTS.label_smoothing,
+    ema_decay: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Of the averaged weights; 0: none are.")
+    ] = _DEFAULTS.ema_decay,
+    shift: Annotated[
+        int, typer.Option(min=0, help="Augmentation: pixels to shift by.")
+    ] = _DEFAULTS.shift,
+    flip: Annotated[bool, typer.Option(help="Augmentation: mirror images.")] = _DEFAULTS.flip,
     rotation: Annotated[
         float, typer.Option(min=0.0, max=180.0, help="Augmentation: degrees to turn by.")
-    ] = 0.0,
+    ] = _DEFAULTS.rotation,
     zoom: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Augmentation: share to scale by.")
-    ] = 0.0,
+    ] = _DEFAULTS.zoom,
     degrade: Annotated[
         bool, typer.Option("--degrade", help="Augmentation: blur, noise and JPEG.")
-    ] = False,
+    ] = _DEFAULTS.degrade,
     mirror: Annotated[
         bool, typer.Option(help="The model averages a picture's and its mirror image's logits.")
-    ] = True,
+    ] = _DEFAULTS.mirror,
     enlarge: Annotated[
         int | None,
         typer.Option(min=8, help="The model sees pictures at this side in pixels, resized by it."),
-    ] = None,
+    ] = _DEFAULTS.enlarge,
     best_epoch: Annotated[
         bool,
         typer.Option(
             "--best-epoch", help="Keep the weights of the epoch that was best on validation."
         ),
-    ] = False,
-    validation_fraction: Annotated[float, typer.Option(min=0.001, max=0.5)] = 0.05,
+    ] = _DEFAULTS.best_epoch,
+    validation_fraction: Annotated[
+        float,
+        typer.Option(min=0.001, max=0.5, help="Share of train held back where there is no val."),
+    ] = _DEFAULTS.validation_fraction,
     fold: Annotated[
         int | None,
         typer.Option(
             min=0, help="photo: hold back this fold of sources only; by default each in turn."
         ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: DeviceOption = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    ] = _DEFAULTS.fold,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of weights, order and what is held back.")
+    ] = _DEFAULTS.seed,
+    device: DeviceOption = _DEFAULTS.device,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint.")
+    ] = _DEFAULTS.resume,
     init: Annotated[
         str | None, typer.Option(help="Begin from the weights of this model or file.")
-    ] = None,
+    ] = _DEFAULTS.init,
     pretrained: Annotated[
         str | None,
         typer.Option(
             help="Begin from torchvision's weights: imagenet fetches them (to torch's cache),"
             " anything else is their .pth file."
         ),
-    ] = None,
+    ] = _DEFAULTS.pretrained,
     filters: Annotated[int, typer.Option(min=1, help="cnn: filters a layer.")] = 32,
     layers: Annotated[int, typer.Option(min=1, max=4, help="cnn: convolutional layers.")] = 2,
     dense: Annotated[
@@ -191,7 +212,9 @@ def train(
     except KeyboardInterrupt:
         typer.echo("Interrupted; the same command with --resume goes on from here.", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise FakescanError("not enough memory: lower --batch-size") from None
     if result is None:  # another process has it
         return

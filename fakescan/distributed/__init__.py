@@ -15,7 +15,8 @@ from typing import Protocol
 from fakescan import __version__
 from fakescan.distributed.parts import TRIES, Manifest, PartFolder
 from fakescan.distributed.worker import Introduction, Job, Worker
-from fakescan.pipeline import ScanOptions, find_sources, with_name
+from fakescan.options import ScanOptions
+from fakescan.pipeline import find_sources, with_name
 from fakescan.records import FakescanError, Finding
 from fakescan.store import RACY_NS, default_store_path
 from fakescan.verdict import Policy

@@ -13,7 +13,7 @@ from pathlib import Path
 from fakescan import __version__, pipeline
 from fakescan.backends import Backend
 from fakescan.distributed.parts import Manifest, PartFolder
-from fakescan.pipeline import ScanOptions
+from fakescan.options import ScanOptions
 from fakescan.records import FakescanError, Measurement, Source, Status
 from fakescan.sources.archives import MemberSource
 from fakescan.sources.remote import RemoteSource

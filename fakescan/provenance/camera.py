@@ -111,7 +111,7 @@ def read_camera(metadata: Metadata) -> Camera:
     evidence: list[Evidence] = []
 
     def find(rule: str, says: Says, tier: Tier, location: str, number: int, value: str) -> None:
-        source = _join(make, model)
+        source = full_name(make, model)
         evidence.append(
             Evidence("exif", rule, says, tier, source, location, offsets.get(number), value)
         )
@@ -207,12 +207,12 @@ def _build_block(tags: list[Tag]) -> bytes:
 def _name(value: str | None) -> str | None:
     if not value or len(value) > _MAX_NAME or _NOT_A_NAME.search(value):
         return None
-    return value
+    return value.strip() or None  # all that is space in Unicode, too
 
 
-def _join(make: str | None, model: str | None) -> str | None:
+def full_name(make: str | None, model: str | None) -> str | None:
     """Make and model as people say them: many models repeat their make."""
-    if make and model and not model.lower().startswith(make.split()[0].lower()):
+    if make and model and not model.lower().startswith(make.partition(" ")[0].lower()):
         return f"{make} {model}"
     return model or make
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fakescan.provenance.camera import full_name
 from fakescan.records import Evidence, Provenance, Says, Tier
 
 _MAX_NAME = 60  # characters of a name from the file that a sentence can bear
@@ -64,11 +65,8 @@ def _origin(provenance: Provenance) -> str | None:
             if one.tier is Tier.PROOF:
                 return f"Signed by {signer or 'a camera'}, trusted: captured by a camera."
             return "A signed claim says captured by a camera; it could not be verified to the end."
-    camera = provenance.camera_model or provenance.camera_make
+    camera = full_name(provenance.camera_make, provenance.camera_model)
     if camera is not None:
-        make = provenance.camera_make
-        if make and not camera.lower().startswith(make.split()[0].lower()):
-            camera = f"{make} {camera}"
         taken = provenance.date_time_original
         when = f", taken {taken[:10]}" if taken else ""
         editor = _first(provenance, Says.EDITED, Tier.STRONG)

@@ -1,12 +1,8 @@
-"""Every type that flows, every closed set with its sentence; imports nothing else of ours."""
+"""Every type that flows, every closed set, every shared number; imports nothing else of ours."""
 
 from typing import TYPE_CHECKING
 
 from fakescan.records.closed_sets import (
-    DEFAULT_DECODE_MEMORY,
-    DEFAULT_DECODE_SECONDS,
-    DEFAULT_MAX_FALSE_POSITIVE_RATE,
-    DEFAULT_MAX_PIXELS,
     SCHEMA_VERSION,
     DecoderName,
     ExitCode,
@@ -33,15 +29,37 @@ from fakescan.records.flow import (
     Source,
     Unreadable,
 )
+from fakescan.records.numbers import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_CROPS,
+    DEFAULT_DECODE_MEMORY,
+    DEFAULT_DECODE_SECONDS,
+    DEFAULT_MAX_FALSE_POSITIVE_RATE,
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_REMOTE_SECONDS,
+    HIGHEST_MAX_FALSE_POSITIVE_RATE,
+    MAX_CROPS,
+    MIN_DECODE_MEMORY,
+    MIN_DECODE_SECONDS,
+    MIN_REMOTE_SECONDS,
+)
 
 if TYPE_CHECKING:
     from fakescan.records.flow import UInt8Array
 
 __all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "DEFAULT_CROPS",
     "DEFAULT_DECODE_MEMORY",
     "DEFAULT_DECODE_SECONDS",
     "DEFAULT_MAX_FALSE_POSITIVE_RATE",
     "DEFAULT_MAX_PIXELS",
+    "DEFAULT_REMOTE_SECONDS",
+    "HIGHEST_MAX_FALSE_POSITIVE_RATE",
+    "MAX_CROPS",
+    "MIN_DECODE_MEMORY",
+    "MIN_DECODE_SECONDS",
+    "MIN_REMOTE_SECONDS",
     "SCHEMA_VERSION",
     "Credential",
     "Crop",

@@ -1,4 +1,4 @@
-"""Every closed set, with the sentence of each member, and the numbers that all parts share."""
+"""Every closed set, with the sentence of each member."""
 
 from __future__ import annotations
 
@@ -6,17 +6,6 @@ from enum import StrEnum
 from typing import Literal
 
 SCHEMA_VERSION = 1
-
-DEFAULT_DECODE_SECONDS = 30.0
-
-DEFAULT_DECODE_MEMORY = 4096
-"""MiB."""
-
-DEFAULT_MAX_PIXELS = 256_000_000
-"""Phones reach 200 megapixels; a decoded picture of this size takes 768 MB."""
-
-DEFAULT_MAX_FALSE_POSITIVE_RATE = 0.01
-"""Of a thousand real photographs about ten are then called AI by their score."""
 
 
 class FakescanError(Exception):

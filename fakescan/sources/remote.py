@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import BinaryIO, cast
 
-from fakescan.records import FakescanError, Source
+from fakescan.records import DEFAULT_REMOTE_SECONDS, FakescanError, Source
 from fakescan.sources.failures import attempt, problem_of
 from fakescan.sources.formats import has_image_suffix
 from fakescan.sources.keys import (
@@ -43,7 +43,7 @@ class RemoteSource(Source):
 
     url: str = field(default="", repr=False)
     etag: str | None = None
-    seconds: float = 30.0
+    seconds: float = DEFAULT_REMOTE_SECONDS
 
     @classmethod
     def at(cls, url: str, seconds: float, facts: Facts | None = None) -> RemoteSource:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fakescan.images import crop_positions, cut_crops
-from fakescan.records import FakescanError, Split
+from fakescan.records import DEFAULT_CROPS, FakescanError, Split
 from fakescan.training.data import Pictures, default_split, read_dataset, source_of
 from fakescan.weights import Calibration, ModelCard
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float64]
     LabelArray = npt.NDArray[np.uint8]
-
-WINDOWS = 8
-"""As many windows a picture as `scan` cuts by default."""
 
 _PICTURES_A_BATCH = 256
 
@@ -258,7 +255,9 @@ def _pooled(
 ) -> FloatArray:
     if batch.shape[1:3] == (size, size):
         return logits_of(batch).astype(np.float64)
-    crops = [cut_crops(picture, size, crop_positions(picture, size, WINDOWS)) for picture in batch]
+    crops = [
+        cut_crops(picture, size, crop_positions(picture, size, DEFAULT_CROPS)) for picture in batch
+    ]
     # One size of picture, one number of windows.
     logits = [logits_of(np.stack(windows)) for windows in zip(*crops, strict=True)]
     pooled: FloatArray = np.mean(logits, axis=0).astype(np.float64)

@@ -19,9 +19,17 @@ from fakescan.images import decode_image
 from fakescan.inference import group, measure_batch
 from fakescan.lookahead import read_ahead
 from fakescan.preparation import Prepared, prepare
-from fakescan.records import FakescanError, Measurement, Source, Split, Status
+from fakescan.records import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_CROPS,
+    FakescanError,
+    Measurement,
+    Source,
+    Split,
+    Status,
+)
 from fakescan.training.data import AI, REAL, labelled_files
-from fakescan.training.evaluate import WINDOWS, LabelledLogits
+from fakescan.training.evaluate import LabelledLogits
 from fakescan.training.photos import INDEX, Kind, is_photo_folder
 from fakescan.weights import ModelCard
 
@@ -50,7 +58,7 @@ def measure_labelled(
     card: ModelCard,
     *,
     split: Split | None = None,
-    batch_size: int = 64,
+    batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> FullSize:
     """What `detector` says of every labelled picture at `path` that `card` admits, at its own size.
 
@@ -135,4 +143,4 @@ def _measure(
 def _prepare(card: ModelCard, file: LabelledFile, reserve: Callable[[int], None]) -> Prepared:
     name, _, read = file
     image = decode_image(Source(name), read(), reserve=reserve)
-    return prepare(image, [card], crops=WINDOWS)
+    return prepare(image, [card], crops=DEFAULT_CROPS)

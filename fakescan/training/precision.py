@@ -12,9 +12,8 @@ import numpy as np
 from fakescan.backends import MOST_VERDICTS_CHANGED, VERDICTS_CHANGED, Precision
 from fakescan.calibration import calls_of, pick_thresholds, scores_of
 from fakescan.images import crop_positions, cut_crops
-from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError, Split
+from fakescan.records import DEFAULT_CROPS, DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError, Split
 from fakescan.training.data import read_dataset, split_off
-from fakescan.training.evaluate import WINDOWS
 from fakescan.training.judges import Judge, seat_one
 from fakescan.training.photos import is_photo_folder, read_photos
 from fakescan.weights import ModelCard, load_card, load_tensors, save_card_in_use
@@ -72,7 +71,7 @@ def measure_precision(weights: Path, data: Path, precision: Precision) -> Verdic
         from fakescan.backends.quantization import quantize_graph
 
         windows = [
-            cut_crops(picture, size, crop_positions(picture, size, WINDOWS))
+            cut_crops(picture, size, crop_positions(picture, size, DEFAULT_CROPS))
             for picture in pixels[:_RANGE_PICTURES]
         ]
         graph = quantize_graph(weights, np.concatenate(windows))

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fakescan.images import crop_positions, cut_crops
-from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError
+from fakescan.records import DEFAULT_CROPS, DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError
 from fakescan.training.attacks import AttackFigures, draw_evenly, measure_attacks
 from fakescan.training.data import AI, REAL
-from fakescan.training.evaluate import WINDOWS, area_under_curve
+from fakescan.training.evaluate import area_under_curve
 from fakescan.training.figures import Condition, Outcome, SourceRow, Tables
 from fakescan.training.photos import Kind, Origin, Photos
 from fakescan.training.recompression import CLEAN, DEGRADATIONS
@@ -170,7 +170,9 @@ def attack_photos(
     windows = []
     for index in places.tolist():
         picture = photos.pictures.pixels[index]
-        windows.append(cut_crops(picture, size, crop_positions(picture, size, WINDOWS)[:1])[0])
+        windows.append(
+            cut_crops(picture, size, crop_positions(picture, size, DEFAULT_CROPS)[:1])[0]
+        )
 
     def call(logits: FloatArray) -> CallArray | None:
         return panel.calls(panel.scores(logits, places), places, max_false_positive_rate)
