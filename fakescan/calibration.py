@@ -25,6 +25,9 @@ _SCORE_STEP: float = 10.0**-SCORE_PLACES
 # Above it AI is the likelier: "no sign of AI" beside such a score would mislead.
 _HIGHEST_REAL_SCORE = 0.5
 
+# What binary fractions lose: a third of 0.15 is less than 0.05.
+_SLACK = 1e-9
+
 FALSE_POSITIVE_RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 MAX_MISSED_AI_RATE = 0.05
 """`real` is said where at most this part of validation AI falls."""
@@ -95,8 +98,10 @@ def calls_of(scores: FloatArray, thresholds: tuple[float, float]) -> CallArray:
 def fit_thresholds(scores: FloatArray, labels: LabelArray) -> Thresholds | None:
     """The threshold table of scores (N,): every usual false-positive rate that N can show.
 
-    By the rule of three, no rate below 3 / n can be claimed from n real images. None where N is
-    too small for any: such a model's score can be shown, and decides nothing.
+    By the rule of three, no rate below 3 / n can be claimed from n real images. A threshold lets so
+    few of them pass that the next real image exceeds it with at most that probability, were it
+    drawn as they were (split conformal prediction: Vovk, Gammerman & Shafer 2005). None where N
+    is too small for any rate: such a model's score can be shown, and decides nothing.
     """
     import numpy as np
 
@@ -136,7 +141,8 @@ def _score_of(threshold: Threshold) -> float:
 
 
 def _lowest_score_above(real: FloatArray, rate: float) -> float:
-    allowed = math.floor(rate * len(real))
+    # Of n + 1 images in any order, the last is among the `allowed + 1` highest this often.
+    allowed = math.floor(rate * (len(real) + 1) + _SLACK) - 1
     return round(float(real[len(real) - allowed - 1]) + _SCORE_STEP, SCORE_PLACES)
 
 
@@ -150,7 +156,7 @@ def pick_thresholds(card: ModelCard, max_false_positive_rate: float) -> tuple[fl
     """
     if card.calibration is None or card.thresholds is None:
         return None
-    rows = [row for row in card.thresholds.ai if row.rate <= max_false_positive_rate]
+    rows = [row for row in card.thresholds.ai if row.rate <= max_false_positive_rate + _SLACK]
     if not rows:
         least = min(card.thresholds.ai, key=lambda row: row.rate)
         raise FakescanError(

@@ -33,10 +33,10 @@ _MORE_FRAMES = "Only the first of several frames was judged."
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """How one model's logits are read: `thresholds[k - 1]` where k models look at a picture."""
+    """How one model's logits are read; thresholds (real, ai) at the model's part of the rate."""
 
     calibration: Calibration | None
-    thresholds: tuple[tuple[float, float] | None, ...]
+    thresholds: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,12 @@ class Policy:
 
     With `combine`, all models that looked at a picture judge it together: the mean of their
     calibrated logits is held against the highest of their thresholds, each taken at its equal part
-    of the rate. A mean that high needs one member that high, so that by the union bound the rate
+    of the rate, whether or not the others looked too: a member's false alarms may all lie where no
+    other looks. A mean that high needs one member that high, so that by the union bound the rate
     holds for them together. `real` needs all of them, and the mean, to be as low as each says it.
 
-    Raises FakescanError where a model can't promise that rate, or combining one without
-    calibration.
+    Raises FakescanError where a model can't promise that rate, for two with the same weights, and
+    combining one without calibration.
     """
 
     def __init__(
@@ -78,14 +79,10 @@ class Policy:
         cards = tuple(cards)
         self._max_false_positive_rate = max_false_positive_rate
         self._combine = combine
-        if combine:
-            _check_members(cards)
-        counts = range(1, 1 + (len(cards) if combine else 1))
+        self._parts = max(1, len(cards)) if combine else 1
+        _check_models(cards, combine=combine)
         self._readings: Mapping[str, _Reading] = {
-            card.sha256: _Reading(
-                card.calibration, tuple(self._thresholds(card, count) for count in counts)
-            )
-            for card in cards
+            card.sha256: _Reading(card.calibration, self._thresholds(card)) for card in cards
         }
 
     def judge(self, source: Source, measurement: Measurement) -> Finding:
@@ -121,18 +118,19 @@ class Policy:
             members=look.members if self._combine else None,
         )
 
-    def _thresholds(self, card: ModelCard, count: int) -> tuple[float, float] | None:
+    def _thresholds(self, card: ModelCard) -> tuple[float, float] | None:
         try:
-            return pick_thresholds(card, self._max_false_positive_rate / count)
+            return pick_thresholds(card, self._max_false_positive_rate / self._parts)
         except FakescanError as error:
-            if count == 1:
+            if self._parts == 1:
                 raise
-            raise FakescanError(f"{error}; --combine of {count} asks each for its part") from error
+            asked = f"--combine of {self._parts} asks each for its part"
+            raise FakescanError(f"{error}; {asked}") from error
 
     def _look(self, outputs: Sequence[ModelOutput]) -> _Look:
         if not outputs:
             return _Look()
-        members = tuple(self._hold(output, len(outputs)) for output in outputs)
+        members = tuple(map(self._hold, outputs))
         scores = [probability(one.logit, self._calibration(one)) for one in outputs]
         all_are_low = all(map(_is_low, scores, members))
         if len(members) == 1:
@@ -141,10 +139,9 @@ class Policy:
         combined = _combine(members, logit / len(outputs), self._max_false_positive_rate)
         return _Look(to_score(combined.output.logit), combined, members, all_are_low)
 
-    def _hold(self, output: ModelOutput, count: int) -> JudgedModel:
-        thresholds = self._readings[output.sha256].thresholds[count - 1]
-        threshold_real, threshold_ai = thresholds or (None, None)
-        rate = self._max_false_positive_rate / count
+    def _hold(self, output: ModelOutput) -> JudgedModel:
+        threshold_real, threshold_ai = self._readings[output.sha256].thresholds or (None, None)
+        rate = self._max_false_positive_rate / self._parts
         return JudgedModel(output, threshold_real, threshold_ai, rate)
 
     def _calibration(self, output: ModelOutput) -> Calibration:
@@ -172,15 +169,16 @@ class Policy:
         return " ".join(part for part in (hints, more) if part)
 
 
-def _check_members(cards: Sequence[ModelCard]) -> None:
-    for card in cards:
-        if card.calibration is None or card.thresholds is None:
+def _check_models(cards: Sequence[ModelCard], *, combine: bool) -> None:
+    for number, card in enumerate(cards):
+        twins = (one.name for one in cards[:number] if one.sha256 == card.sha256)
+        if (twin := next(twins, None)) is not None:
+            raise FakescanError(f"models {twin} and {card.name} have the same weights: name one")
+        if combine and (card.calibration is None or card.thresholds is None):
             raise FakescanError(
                 f"--combine: model {card.name} is not calibrated; calibrate it first:"
                 " fakescan calibrate --model … --data FOLDER"
             )
-    if len({card.sha256 for card in cards}) < len(cards):
-        raise FakescanError("--combine: a model is named twice")
 
 
 def _is_low(score: float, model: JudgedModel) -> bool:

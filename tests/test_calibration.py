@@ -98,9 +98,9 @@ def test_thresholds_of_known_scores() -> None:
     thresholds = fit_thresholds(*spread(1000))
     assert thresholds is not None
     table = {row.rate: row.score for row in thresholds.ai}
-    # Of 1,000 reals 10 may be called: those from 0.495 on. One step above the 11th highest.
-    assert table[0.01] == pytest.approx(0.4946)
-    assert table[0.1] == pytest.approx(0.4496)
+    # Of 1,000 reals 9 may be called: those from 0.4955 on. One step above the 10th highest.
+    assert table[0.01] == pytest.approx(0.4951)
+    assert table[0.1] == pytest.approx(0.4501)
     # Of 1,000 AI 50 may be missed: those up to 0.5245. One step below the 51st lowest.
     assert thresholds.real == Threshold(0.05, pytest.approx(0.5249), 1000)
 
@@ -119,6 +119,22 @@ def test_thresholds_keep_their_promise_where_scores_tie(count: int) -> None:
         assert np.mean(scores[labels == 0] >= row.score) <= row.rate
         assert row.n == count
     assert np.mean(scores[labels == 1] <= thresholds.real.score) <= 0.05
+
+
+@pytest.mark.parametrize(("count", "rate"), [(30, 0.1), (300, 0.01), (1000, 0.05)])
+def test_of_new_pictures_no_more_are_called_than_promised(count: int, rate: float) -> None:
+    # Over many draws of the pictures that set the threshold: of a single draw chance decides.
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], count).astype(np.uint8)
+    called = []
+    for _ in range(400):
+        # Even scores, so that the share of all real ones above a threshold is known.
+        scores = np.concatenate([random.random(count).round(4), np.ones(count)])
+        thresholds = fit_thresholds(scores, labels)
+        assert thresholds is not None
+        called.append(1 - next(row.score for row in thresholds.ai if row.rate == rate))
+    error = np.std(called) / math.sqrt(len(called))
+    assert rate - 3 * error - 1 / count < np.mean(called) < rate + 3 * error
 
 
 def test_too_few_pictures_promise_nothing() -> None:

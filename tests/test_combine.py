@@ -7,12 +7,13 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import BRIGHT, CARD, FakeBackend, plain, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakescan.calibration import probability
+from fakescan.calibration import fit_thresholds, probability
 from fakescan.pipeline import ScanOptions, scan
 from fakescan.records import (
     FakescanError,
@@ -112,15 +113,47 @@ def test_ai_is_never_said_where_no_member_says_it_at_its_part(
         )
 
 
-def test_one_that_looks_alone_judges_as_ever() -> None:
+def test_one_that_looks_alone_keeps_to_its_part_of_the_rate() -> None:
     alone = judge(2.5)
-    as_ever = Policy([CARD]).judge(Source("a"), alone.measurement)
+    by_itself = Policy([CARD], 0.005).judge(Source("a"), alone.measurement)
     assert (alone.verdict, alone.score, alone.model) == (
-        *(as_ever.verdict, as_ever.score),
-        as_ever.model,
+        *(by_itself.verdict, by_itself.score),
+        by_itself.model,
     )
     assert alone.members == (alone.model,)
-    assert as_ever.members is None
+    assert by_itself.members is None
+
+
+def test_the_rate_holds_where_one_looks_at_pictures_that_another_does_not() -> None:
+    # One looks at all and errs on small pictures only, where the other doesn't look.
+    small = np.arange(2000) < 1000
+    generator = np.random.default_rng(0)
+    scores = np.where(small, generator.random(2000), 0.95).round(4)
+    others = np.where(small, 0.01, generator.random(2000)).round(4)
+    labels = np.concatenate([np.zeros(2000), np.ones(100)]).astype(np.uint8)
+    plain = Calibration(1.0, 0.0, 2000)
+    everything, large = (
+        replace(
+            card,
+            calibration=plain,
+            thresholds=fit_thresholds(np.concatenate([seen, np.ones(100)]), labels),
+        )
+        for card, seen in ((CARD, scores), (OTHER, others))
+    )
+    policy = Policy((everything, large), 0.02, combine=True)
+    called = 0
+    for one, other, is_small in zip(scores, others, small, strict=True):
+        outputs = [output(everything, logit_of(one))]
+        if not is_small:
+            outputs.append(output(large, logit_of(other)))
+        measurement = Measurement(Status.OK, outputs=tuple(outputs))
+        called += policy.judge(Source("a"), measurement).verdict is Verdict.AI
+    assert called <= 0.02 * 2000
+
+
+def logit_of(score: float) -> float:
+    score = min(max(score, 1e-6), 1 - 1e-6)
+    return math.log(score / (1 - score))
 
 
 def test_the_record_tells_of_each_member() -> None:
@@ -158,9 +191,12 @@ def test_a_rate_that_a_part_cannot_promise_is_refused() -> None:
         Policy(CARDS, 0.005, combine=True)
 
 
-def test_no_model_is_combined_with_itself() -> None:
-    with pytest.raises(FakescanError, match="named twice"):
-        Policy([CARD, CARD], combine=True)
+@pytest.mark.parametrize("combine", [False, True])
+def test_of_two_models_with_the_same_weights_none_is_asked(combine: bool) -> None:
+    # Readings go by weights: one's thresholds would decide on the other's scores.
+    twin = replace(CARD, name="mine", calibration=OTHER.calibration, thresholds=OTHER.thresholds)
+    with pytest.raises(FakescanError, match="models brightness and mine have the same weights"):
+        Policy([CARD, OTHER, twin], combine=combine)
 
 
 # In a scan
