@@ -138,11 +138,16 @@ class Measuring(Iterator[tuple[Source, Measurement]]):
             for batch in group(prepared, self.options.batch_size):
                 measurements = measure_batch(batch, self._detectors, self.options.batch_size)
                 for item, measurement in zip(batch, measurements, strict=True):
-                    if self._store is not None and not item.is_known:
+                    if self._store is not None and not item.is_known and self._is_sure(measurement):
                         self._store.put(item.source, measurement, self._key(item.source))
                     yield item.source, measurement
         finally:
             prepared.close()
+
+    def _is_sure(self, measurement: Measurement) -> bool:
+        # Short of memory, some decoders say that the file is at fault.
+        blamed = measurement.status in {Status.CORRUPT, Status.TRUNCATED}
+        return not (self.options.isolate and blamed)
 
     def _key(self, source: Source) -> str:
         return f"{self._settings_key}:{decoding_hint(source.name)}"

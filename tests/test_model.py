@@ -17,6 +17,7 @@ from fakescan.model import (
     pick_device,
 )
 from fakescan.networks import Network
+from fakescan.networks.photo import build_photo
 from fakescan.records import FakescanError
 from fakescan.weights import Architecture, ArchitectureName, Input
 
@@ -180,6 +181,16 @@ def test_the_mirror_image_is_part_of_the_network() -> None:
 
 
 # The torch backend
+
+
+def test_statistics_are_counted_alike_whatever_the_rest_computes_in() -> None:
+    features = build_photo(channels=8).features.eval()
+    images = torch.randint(0, 256, (2, 3, 128, 128), generator=torch.manual_seed(0)).float()
+    with torch.no_grad():
+        exact = features(images)[:, 32:]
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = features(images)[:, 32:]
+    assert torch.equal(rounded, exact)
 
 
 def test_weights_come_back_as_the_network_that_was_saved(tiny_model: Path) -> None:

@@ -31,8 +31,9 @@ from hypothesis import strategies as st
 
 from fakescan import pipeline
 from fakescan.gates import PHOTO_GATES
-from fakescan.images import decode_image
+from fakescan.images import compute_sha256, decode_image
 from fakescan.pipeline import ScanOptions, scan, scan_batch
+from fakescan.preparation import Prepared, prepare
 from fakescan.records import (
     DecodedImage,
     FakescanError,
@@ -551,6 +552,22 @@ def test_errors_of_the_moment_are_not_remembered(
 
         patch.setattr(Source, "open", deny)
         assert findings(folder, store=store)["a.png"].status is Status.PERMISSION_DENIED
+    assert findings(folder, store=store)["a.png"].verdict is Verdict.AI
+
+
+def test_what_may_be_for_want_of_memory_is_not_remembered(
+    folder: Path, fake_backend: FakeBackend, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, a_png=plain(BRIGHT))
+
+    def blame(self: object, source: Source, data: bytes, *rest: object) -> Prepared:
+        unread = Unreadable(source, Status.CORRUPT, sha256=compute_sha256(data))
+        return prepare(unread, [], crops=1)
+
+    # As a decoder says it that a limit of memory stopped.
+    monkeypatch.setattr("fakescan.preparation.IsolatedPreparation.__call__", blame)
+    isolated = findings(folder, store=store, isolate=True)
+    assert isolated["a.png"].status is Status.CORRUPT
     assert findings(folder, store=store)["a.png"].verdict is Verdict.AI
 
 

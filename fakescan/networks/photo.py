@@ -159,7 +159,8 @@ class PhotoFeatures(nn.Module):
         dtype = next(self.learned.parameters()).dtype
         learned = self.learned((images / 128 - 1).to(dtype)).to(images.dtype)
         learned = nn.functional.avg_pool2d(learned, 2, ceil_mode=True)
-        with torch.no_grad():
+        # Counted in steps of a level, which bf16 would round: scans don't.
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             maps = self._maps(images)
         return torch.cat([learned, maps], dim=1)
 
