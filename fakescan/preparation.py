@@ -123,7 +123,7 @@ def _show(image: DecodedImage, index: int, card: ModelCard, crops: int) -> View 
         whole = process(upright(image.pixels, image.orientation), card.input.processor)
         return Reason.OUTSIDE_DOMAIN if whole is None else View(index, (), whole[None])
     size = card.input.size
-    positions = crop_positions(image.pixels, size, crops)
+    positions = crop_positions(image.pixels, size, min(crops, card.input.windows or crops))
     return View(index, positions, cut_crops(image.pixels, size, positions))
 
 

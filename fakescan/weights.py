@@ -60,6 +60,8 @@ class Input:
     `mean` and `std` are of channels in [0, 1]. With `mirror` the logit is the mean of the crop's
     and its mirror image's. With `enlarge` the network sees the crop at that side in pixels, by
     bilinear interpolation. Both are part of the network, so that every runtime does the same.
+    `windows` is how many of a picture it is shown at most, where its thresholds hold for no more;
+    None: as many as the scan is asked for.
 
     `processor` tells how a published model's own library prepares a whole upright picture, for
     processing.py; the network then takes float32 (3, `size`, …) as it is. None: native windows.
@@ -70,6 +72,7 @@ class Input:
     std: tuple[float, float, float]
     mirror: bool = False
     enlarge: int | None = None
+    windows: int | None = None
     processor: Mapping[str, Any] | None = None
 
 

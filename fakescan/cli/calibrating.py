@@ -44,6 +44,7 @@ def calibrate(
 ) -> None:
     """Fit a model to labelled pictures. Its probabilities and thresholds go on a card."""
     from fakescan.backends import card_of, load_backend
+    from fakescan.cli.evaluating import remark_on_split
     from fakescan.hub import locate_model
     from fakescan.training.calibrate import calibrate_card
     from fakescan.training.data import find_data
@@ -56,6 +57,7 @@ def calibrate(
     loaded = load_backend(located, backend=backend, device=device, precision=precision)
     measured = measure_labelled(path, loaded, shipped, split=split)
     card, figures = calibrate_card(shipped, measured)
+    remark_on_split(measured.found.split)
     kept = save_user_card(card)
     if json_output:
         typer.echo(json.dumps({"model": card.name, "card": str(kept), **asdict(figures)}))

@@ -180,18 +180,24 @@ def _evaluate_split(
     from fakescan.training.pictures import draw_evaluation, draw_sources
 
     loaded = load_backend(model, backend=backend, device=device, precision=precision)
+    card = loaded.card
     faithfulness = None
     rows: tuple[ConditionRow, ...] = ()
-    if isinstance(model, Path):
-        labelled = read_split(path, loaded.card.input.size, split)
-        evaluation = run(loaded, labelled)
+    # Whole pictures go through what a scan does to them: windows, gates, a library's own ways.
+    is_of_one_size = card.domain.maximum_side == card.input.size
+    if not is_of_one_size:
+        measured = measure_labelled(path, loaded, card, split=split)
+        remark_on_split(measured.found.split)
+        _remark_on_left_out(measured.left_out)
+        evaluation = evaluate_logits(card, measured.found)
+    if isinstance(model, Path) and (is_of_one_size or explain or robustness):
+        labelled = read_split(path, card.input.size, split)
+        if is_of_one_size:
+            remark_on_split(labelled.split)
+            evaluation = run(loaded, labelled)
         faithfulness = measure_faithfulness(model, labelled.pictures) if explain else None
         if robustness:
             rows = measure_robustness(model, loaded, labelled.pictures, attack, device)
-    else:
-        # What a published model does to pictures is its own, and needs them whole.
-        measured = measure_labelled(path, loaded, loaded.card, split=split)
-        evaluation = evaluate_logits(loaded.card, measured.found)
     if picture is not None:
         draw_evaluation(evaluation, picture)
     if sources_picture is not None and not draw_sources(evaluation, sources_picture):
@@ -213,6 +219,22 @@ def _evaluate_split(
             from fakescan.cli.robustness_tables import print_conditions
 
             print_conditions(rows)
+
+
+def remark_on_split(split: Split | None) -> None:
+    """Say on standard error that pictures of no other split may be those of the training."""
+    if split is Split.TRAIN:
+        typer.echo(
+            "These are the pictures of a train split, or of none: if the model was trained on them,"
+            " what follows flatters it.",
+            err=True,
+        )
+
+
+def _remark_on_left_out(left_out: Mapping[str, int]) -> None:
+    counts = [f"{count:,} {why.replace('_', ' ')}" for why, count in left_out.items() if count]
+    if counts:
+        typer.echo(f"Left out: {', '.join(counts)}.", err=True)
 
 
 def measure_robustness(
