@@ -18,6 +18,7 @@ from fakescan.provenance import read_provenance
 from fakescan.provenance.container import read_metadata
 from fakescan.provenance.metadata import (
     MAX_EXIF_TAGS,
+    MAX_SETTINGS_BYTES,
     MAX_TEXT_BYTES,
     MAX_VALUE_BYTES,
     Field,
@@ -195,6 +196,11 @@ HEIC = heic(
         (b"mime\0application/rdf+xml\0", TRAINED_XMP),
     ]
 )
+RAW_EXIF = chunk(
+    b"zTXt",
+    b"Raw profile type exif\0\0"
+    + zlib.compress(b"\nexif\n      99\n" + binascii.hexlify(b"Exif\0\0" + EXIF)),
+)
 GIF_XMP = b"\x21\xff\x0bXMP DataXMP" + TRAINED_XMP + b"\x01" + bytes(range(255, -1, -1)) + b"\0"
 
 # file, media type, signal, name, location, value, where the file's bytes at the offset begin
@@ -215,6 +221,13 @@ PLACES: dict[str, tuple[bytes, str, str, str, str, str, bytes]] = {
     "png iTXt compressed": (
         png(chunk(b"iTXt", b"parameters\0\x01\0\0\0" + zlib.compress(b"deep"))),
         "image/png", "png_text", "parameters", "PNG:iTXt:parameters", "deep", b"",
+    ),
+    "png of ComfyUI's animations": (
+        png(chunk(b"comf", b'prompt\0{"1": {}}')),
+        "image/png", "png_text", "prompt", "PNG:comf:prompt", '{"1": {}}', b"\0\0\0\x10comf",
+    ),
+    "png raw profile exif": (
+        png(RAW_EXIF), "image/png", "exif", "Make", "EXIF:Make", "Canon", RAW_EXIF,
     ),
     "png eXIf": (
         png(chunk(b"eXIf", EXIF)), "image/png", "exif", "Make", "EXIF:Make", "Canon", b"\x0f\x01",
@@ -395,6 +408,22 @@ def test_user_comment_is_read_in_the_order_that_its_text_has(order: str, tiff_or
     block = tiff([], [user_comment(b"UNICODE\0" + PARAMETERS.encode(order))], order=tiff_order)
     metadata = read_metadata(jpeg(app1(block)), "image/jpeg")
     assert field(metadata, "exif", "UserComment").value == PARAMETERS
+
+
+CHINESE = "一只狐狸\uff0c" * 200 + "\nSteps: 20, Sampler: Euler a, Seed: 1"
+
+
+@pytest.mark.parametrize("code", [b"UNICODE\0", b"Unicode\0"])
+@pytest.mark.parametrize("tiff_order", ["little", "big"])
+@pytest.mark.parametrize("written", ["utf-16-be", "utf-16-le", "utf-16", "utf-8"])
+@pytest.mark.parametrize("value", [CHINESE, "一一一一" * 300 + PARAMETERS, PARAMETERS])
+def test_user_comment_is_read_in_any_language(
+    value: str, written: str, tiff_order: str, code: bytes
+) -> None:
+    # U+4E00, "one", is an N where its bytes are read the other way round.
+    block = tiff([], [user_comment(code + value.encode(written))], order=tiff_order)
+    metadata = read_metadata(jpeg(app1(block)), "image/jpeg")
+    assert field(metadata, "exif", "UserComment").value == value
 
 
 def test_text_after_the_pixels_is_read() -> None:
@@ -596,13 +625,19 @@ def test_prefixes_mean_what_the_nearest_element_says() -> None:
     ]
 
 
-@pytest.mark.parametrize("place", ["Pantry", "Ingredients"])
+OTHERS = [
+    *("xmpMM:Pantry", "xmpMM:Ingredients", "xmpMM:DerivedFrom", "xmpMM:Manifest"),
+    *("Iptc4xmpExt:ImageRegion", "Iptc4xmpExt:ArtworkOrObject", "Iptc4xmpExt:RegistryId"),
+]
+
+
+@pytest.mark.parametrize("place", OTHERS)
 def test_what_was_placed_in_a_picture_does_not_speak_for_it(place: str) -> None:
     placed = (
-        f"<xmpMM:{place}><rdf:Bag><rdf:li"
+        f"<{place}><rdf:Bag><rdf:li"
         f' Iptc4xmpExt:DigitalSourceType="{TRAINED}"><rdf:Description>'
         f"<Iptc4xmpExt:DigitalSourceType>{TRAINED}</Iptc4xmpExt:DigitalSourceType>"
-        f"</rdf:Description></rdf:li></rdf:Bag></xmpMM:{place}>"
+        f"</rdf:Description></rdf:li></rdf:Bag></{place}>"
     )
     packet = xmp_packet(f"{placed}<photoshop:Credit>Ada Example</photoshop:Credit>")
     metadata = read_metadata(
@@ -610,6 +645,34 @@ def test_what_was_placed_in_a_picture_does_not_speak_for_it(place: str) -> None:
     )
     assert [(one.name, one.value) for one in metadata.fields] == [
         ("photoshop:Credit", "Ada Example")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        (["", "photo-2.jpg"], [0]),
+        (["uuid:1", "uuid:2"], [0]),
+        (["uuid:1", "uuid:1", ""], [0, 1, 2]),
+        (["", "uuid:1", ""], [0, 2]),
+    ],
+)
+def test_what_describes_another_resource_does_not_speak_for_the_file(
+    names: list[str], read: list[int]
+) -> None:
+    body = "".join(
+        f'<rdf:Description rdf:about="{name}" dc:creator="a{index}">'
+        f"<photoshop:Credit>c{index}</photoshop:Credit></rdf:Description>"
+        for index, name in enumerate(names)
+    )
+    packet = (
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
+        ' xmlns:dc="http://purl.org/dc/elements/1.1/"'
+        f' xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/">{body}</rdf:RDF>'
+    )
+    metadata = read_metadata(png(chunk(b"tEXt", b"xmp\0" + packet.encode())), "image/png")
+    assert [one.value for one in metadata.fields] == [
+        value for index in read for value in (f"a{index}", f"c{index}")
     ]
 
 
@@ -624,9 +687,15 @@ def test_entities_are_never_expanded() -> None:
 
 
 def test_caps_hold() -> None:
-    fat = png(text("parameters", "x" * 100_000))
-    metadata = read_metadata(fat, "image/png")
-    assert len(field(metadata, "png_text", "parameters").value) == MAX_VALUE_BYTES
+    for keyword, limit in (("Comment", MAX_VALUE_BYTES), ("prompt", MAX_SETTINGS_BYTES)):
+        for length in (limit - 1, limit + 1):
+            value = "x" * length
+            packed = chunk(b"zTXt", keyword.encode() + b"\0\0" + zlib.compress(value.encode()))
+            for one in (text(keyword, value), packed):
+                metadata = read_metadata(png(one), "image/png")
+                found = field(metadata, "png_text", keyword)
+                assert len(found.value) == min(length, limit)
+                assert found.is_cut == metadata.limit_reached == (length > limit)
     many = png(*(text(f"key{index}", "x" * 60_000) for index in range(60)))
     metadata = read_metadata(many, "image/png")
     assert sum(len(one.value) for one in metadata.fields) <= MAX_TEXT_BYTES

@@ -223,7 +223,8 @@ def test_an_ai_edit_of_a_capture_is_an_edit_and_no_capture(camera: Authority) ->
 
 def test_human_edits_of_a_capture_are_told(camera: Authority) -> None:
     assert rules(read(sign(camera, CAPTURED, action("c2pa.cropped")))) == {
-        "c2pa-camera": (Says.CAMERA, Tier.PROOF),
+        # What an edit has left of the capture is not signed.
+        "c2pa-camera": (Says.CAMERA, Tier.STRONG),
         "c2pa-edited": (Says.EDITED, Tier.PROOF),
     }
     assert rules(read(sign(camera, CAPTURED, action("c2pa.transcoded")))) == {
@@ -251,6 +252,13 @@ def test_a_strangers_parent_is_not_laundered_by_a_trusted_child(
 def test_a_capture_known_only_from_the_parent_is_no_proof(camera: Authority) -> None:
     child = sign(camera, parent=sign(camera, CAPTURED))
     assert rules(read(child))["c2pa-camera"] == (Says.CAMERA, Tier.STRONG)
+
+
+def test_a_capture_with_an_ai_ingredient_is_no_proof(known: Authority, camera: Authority) -> None:
+    found = rules(read(sign(camera, CAPTURED, component=sign(known, CREATED_BY_AI))))
+    assert found["c2pa-camera"] == (Says.CAMERA, Tier.STRONG)
+    found = rules(read(sign(camera, CAPTURED, component=sign(camera, CAPTURED))))
+    assert found["c2pa-camera"] == (Says.CAMERA, Tier.PROOF)
 
 
 def test_an_ai_ingredient_alone_does_not_make_the_picture_ai(known: Authority) -> None:

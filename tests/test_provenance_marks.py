@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from test_provenance_container import (
@@ -26,7 +27,7 @@ from fakescan.provenance import describe, read_provenance
 from fakescan.provenance.marks import Mark, find_marks, load_catalogue
 from fakescan.provenance.metadata import MAX_VALUE_BYTES, Field
 from fakescan.provenance.prompts import find_prompt
-from fakescan.records import Says, Tier
+from fakescan.records import MetadataStatus, Says, Tier
 
 SETTINGS = PARAMETERS.partition("\n")[2]
 DST = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -45,6 +46,14 @@ WORKFLOW = (
     '{"last_node_id":2,"nodes":[{"id":1,"type":"LoadImage","outputs":[{"type":"IMAGE"}]},'
     '{"id":2,"type":"%s"}]}'
 )
+INPAINT_GRAPH = (
+    '{"1":{"class_type":"LoadImage","inputs":{"image":"holiday.jpg"}},'
+    '"2":{"class_type":"VAEEncodeForInpaint","inputs":{}},'
+    '"3":{"class_type":"KSampler","inputs":{}}}'
+)
+MASKED = PARAMETERS + ", Denoising strength: 0.7, Mask blur: 4, Inpaint area: Only masked"
+NOVELAI = '{"prompt": "x", "request_type": "%s", "noise_schedule": "karras", "signed_hash": "AA=="}'
+JOB_ID = "Job ID: 01234567-89ab-cdef-0123-456789abcdef"
 LABEL = '{"Label":"1","ContentProducer":"001191110102MACQD9K64010000","ProduceID":"x"}'
 
 # mark, a place of it, a value that carries it, the source that it names
@@ -61,11 +70,21 @@ EXAMPLES = [
     ("civitai-resources", "exif:UserComment", "x, Civitai resources: []", "Civitai generator"),
     ("a1111-version", "png_text:parameters", PARAMETERS + ", Version: v1.10.1", None),
     ("a1111-version", "exif:UserComment", f"cat {SETTINGS}, Version: v1.9.4", None),
-    ("a1111-parameters", "jpeg_comment", PARAMETERS, None),
+    ("a1111-parameters", "png_text:parameters", PARAMETERS, None),
+    ("a1111-comment", "jpeg_comment", PARAMETERS, None),
+    ("a1111-inpaint", "png_text:parameters", MASKED, None),
     ("comfyui-prompt", "png_text:prompt", GRAPH, "ComfyUI"),
     ("comfyui-workflow", "png_text:workflow", WORKFLOW % "KSampler", "ComfyUI"),
     ("comfyui-workflow", "exif:Make", "workflow:" + WORKFLOW % "Power Prompt (rgthree)", "ComfyUI"),
     ("comfyui-workflow", "png_text:Workflow", WORKFLOW % "easy kSampler", "ComfyUI"),
+    ("comfyui-inpaint", "png_text:prompt", INPAINT_GRAPH, "ComfyUI"),
+    (
+        "comfyui-unknown",
+        "png_text:prompt",
+        GRAPH.replace("KSampler", "x").replace("CLIP", "y").replace("TextEncode", "z"),
+        "ComfyUI",
+    ),
+    ("comfyui-unknown-workflow", "png_text:workflow", WORKFLOW % "Some Pack Node", "ComfyUI"),
     ("comfyui-plain", "png_text:prompt", PLAIN_GRAPH, "ComfyUI"),
     ("invokeai", "png_text:invokeai_metadata", '{"positive_prompt":"x"}', "InvokeAI"),
     ("invokeai-sd-metadata", "png_text:sd-metadata", '{"app_id":"invoke-ai/InvokeAI"}', "InvokeAI"),
@@ -73,7 +92,9 @@ EXAMPLES = [
     ("novelai-source", "png_text:Source", "NovelAI Diffusion V4.5 B5A2A797", "NovelAI"),
     ("novelai-software", "png_text:Software", "NovelAI", "NovelAI"),
     ("novelai-title", "exif:DocumentName", "NovelAI generated image", "NovelAI"),
-    ("novelai-signed", "png_text:Comment", '{"signed_hash": "AA=="}', "NovelAI"),
+    ("novelai-first-title", "png_text:Title", "AI generated image", "NovelAI"),
+    ("novelai-signed", "png_text:Comment", NOVELAI % "PromptGenerateRequest", "NovelAI"),
+    ("novelai-edit", "png_text:Comment", NOVELAI % "NativeInfillingRequest", "NovelAI"),
     ("tensorart", "png_text:generation_data", '{"prompt":"x","baseModel":{}}', "TensorArt"),
     ("stabilitymatrix", "png_text:parameters-json", '{"PositivePrompt":"x"}', "Stability Matrix"),
     ("drawthings", "xmp:xmp:CreatorTool", "Draw Things 1.2", "Draw Things"),
@@ -85,9 +106,10 @@ EXAMPLES = [
     (
         "midjourney-jobid",
         "png_text:Description",
-        "a fox --v 5.2 Job ID: 01234567-89ab-cdef-0123-456789abcdef",
+        f"a fox --v 5.2 {JOB_ID}",
         "Midjourney",
     ),
+    ("midjourney-jobid-alone", "png_text:Description", f"print, {JOB_ID}", "Midjourney"),
     ("google-made-credit", "iptc:2:110", "Made with Google AI", "Google AI"),
     ("google-edited-credit", "xmp:photoshop:Credit", "Edited with Google AI", "Google Photos"),
     ("apple-cleanup", "exif:Software", "Apple Photos Clean Up", "Apple Photos Clean Up"),
@@ -103,6 +125,9 @@ EXAMPLES = [
     ("artist-64hex", "exif:Artist", "0123456789abcdef" * 4, "Seedream"),
     ("iptc-ai-system", "xmp:Iptc4xmpExt:AISystemUsed", "Imagen", "Imagen"),
     ("iptc-ai-system", "xmp:Iptc4xmpExt:AISystemUsed", "Nano Banana", "Nano Banana"),
+    ("iptc-ai-system", "xmp:Iptc4xmpExt:AISystemUsed", "OpenAI DALL-E 3", None),
+    ("iptc-ai-system", "xmp:Iptc4xmpExt:AISystemUsed", "Gemini 2.5 Flash Image", None),
+    ("iptc-ai-system-other", "xmp:Iptc4xmpExt:AISystemUsed", "House Model 3", "House Model 3"),
     ("iptc-ai-prompt", "xmp:Iptc4xmpExt:AIPromptInformation", "a fox", None),
     ("iptc-ai-prompt", "xmp:Iptc4xmpExt:AIPromptInformation", "no people, a street", None),
     ("iptc-ai-detail", "xmp:Iptc4xmpExt:AISystemVersionUsed", "4.0", None),
@@ -120,6 +145,7 @@ EXAMPLES = [
     ),
     ("iptc-dst-capture", "xmp:Iptc4xmpExt:DigitalSourceType", DST + "digitalCapture", None),
     ("iptc-dst-human", "xmp:Iptc4xmpExt:DigitalSourceType", DST + "softwareImage", None),
+    ("iptc-dst-algorithmic", "xmp:Iptc4xmpExt:DigitalSourceType", DST + "algorithmicMedia", None),
     ("iptc-dst-mixed", "xmp:Iptc4xmpExt:DigitalSourceType", DST + "composite", None),
     ("tc260-generated", "xmp:TC260:AIGC", LABEL, "Doubao"),
     (
@@ -157,9 +183,57 @@ EXAMPLES = [
 # Of a mark that asks for a second field: that field.
 ALSO = {"grok": ("exif:Artist", "0a1b2c3d-0a1b-2c3d-4e5f-0a1b2c3d4e5f")}
 
+NO_SYSTEM = [
+    *("Nein", "Non", "Ninguno", "Nessuno", "geen", "ingen", "Nej", "Não", "Нет", "无", "なし"),
+    *("Ohne KI", "Sin IA", "(none)", "[none]", '"none"', "<none>", "N / A", "n.v.t.", "Without AI"),
+    *("non-AI", "undefined", "unspecified", "nothing", "Empty", "TBD", "Camera", "Human"),
+    *("No Midjourney", "not OpenAI"),
+]
+NO_PROMPT = [
+    *("None used", "not used", "without AI", "N/A - photograph", "No generative AI was used"),
+    *("This photograph was not created with AI", "Photograph, no AI", "none; real photograph"),
+    *("(none)", "なし", "Nein"),
+]
+PLAIN_NODES = [
+    *("WebcamCapture", "Morphology", "AdjustBrightness", "CenterCropImages", "CreateVideo"),
+    *("SaveVideo", "ImageResize+", "Image Save", "Image Comparer (rgthree)", "VHS_LoadVideo"),
+    *("easy imageSize", "LayerUtility: ImageScaleByAspectRatio V2", "CR Text Overlay"),
+    *("ColorCorrect", "RemBG", "InspyrenetRembg"),
+]
+SUBGRAPH = (
+    '{"last_node_id":3,"nodes":[{"id":1,"type":"LoadImage"},'
+    '{"id":2,"type":"6f1c2b3a-0a1b-4c2d-8e3f-0a1b2c3d4e5f"},{"id":3,"type":"SaveImage"}],'
+    '"definitions":{"subgraphs":[{"id":"6f1c2b3a-0a1b-4c2d-8e3f-0a1b2c3d4e5f",'
+    '"nodes":[{"id":4,"type":"ImageScale"}]}]}}'
+)
+
 # What a photographer, a place or a program may well be called. None of it may speak of AI.
 INNOCENT = [
     ("exif:Make", "Meta AI"),  # Ray-Ban's glasses
+    *(("xmp:Iptc4xmpExt:AISystemUsed", value) for value in NO_SYSTEM),
+    *(("xmp:Iptc4xmpExt:AISystemVersionUsed", value) for value in NO_SYSTEM[:-2]),
+    *(("xmp:Iptc4xmpExt:AIPromptInformation", value) for value in NO_PROMPT),
+    *(("png_text:prompt", PLAIN_GRAPH.replace("ImageScaleBy", node)) for node in PLAIN_NODES),
+    *(("png_text:workflow", WORKFLOW % node) for node in PLAIN_NODES),
+    ("png_text:workflow", SUBGRAPH),
+    ("exif:UserComment", '{"frame":12,"objects":[{"class_type":"pedestrian","bbox":[1,2,3,4]}]}'),
+    ("exif:UserComment", '{"1":{"class_type":"pedestrian","inputs":{}}}'),
+    ("png_text:Comment", '{"signed_hash": "AA=="}'),
+    ("xmp:xmp:CreatorTool", "Canva (Renderer) doc=D user=U brand=ChatGPT Masterclass"),
+    ("exif:Software", "PhotoTagger 2.1 (keywords by OpenAI gpt-4o)"),
+    ("exif:Software", "OpenAI CLIP tagger 1.0"),
+    ("exif:Software", "darktable 4.6; alt text: GPT-4o"),
+    ("exif:Software", "digiKam 8 / AI tagging OpenAI CLIP"),
+    ("exif:Software", "Adobe Photoshop 25.0 (no Stable Diffusion)"),
+    ("exif:Software", "not Midjourney"),
+    ("exif:Software", "Krita 5.2 with ComfyUI plugin"),
+    ("xmp:xmp:CreatorTool", "Adobe Photoshop 26.0 (Adobe Firefly)"),
+    ("exif:ImageDescription", "Trip\nSteps: 20, Seed: none yet, Sampler: soup"),
+    ("jpeg_comment", "Steps: 12, Seed: 5 packets"),
+    ("exif:UserComment", "see urn:air:quality:station:17"),
+    ("png_text:parameters", "scaled by urn:air:other:upscaler:civitai:1@2"),
+    ("trailer:PEg_Info", '{"genAIType":-1}'),
+    ("exif:UserComment", '{"faceLabel":"1","ContentProducer":"x"}'),
     ("exif:Software", "Editor de imagen 2.1"),
     ("exif:Software", "Creato dalle Foto"),
     ("exif:Software", "Magic Media Converter"),
@@ -207,6 +281,7 @@ INNOCENT = [
     ("xmp:photoshop:Credit", "Photo courtesy of Made with Google AI Lab"),
     ("xmp:Iptc4xmpExt:DigitalSourceType", DST + "algorithmicMedia"),
     ("xmp:Iptc4xmpExt:DigitalSourceType", DST + "notTrainedAlgorithmicMedia"),
+    ("xmp:Iptc4xmpExt:DigitalSourceType", "no trainedAlgorithmicMedia"),
     ("xmp:TC260:AIGC", '{"Label":"10","ContentProducer":"x"}'),
     ("trailer:PEg_Info", '{"genAIType":0}'),
     ("jpeg_comment", "Label: 1"),
@@ -240,6 +315,120 @@ def test_a_mark_fires_on_its_like(mark: str, place: str, value: str, source: str
 def test_nothing_innocent_speaks_of_ai(place: str, value: str) -> None:
     hits = find_marks([make_field(place, value)])
     assert [hit.mark.id for hit in hits if hit.mark.says in {Says.AI, Says.AI_EDIT}] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("png_text:prompt", '{"1":{"class_type":"Some Pack Node","inputs":{}}}'),
+        ("png_text:workflow", WORKFLOW % "Some Pack Node"),
+        ("png_text:Title", "AI generated image"),
+        ("png_text:Source", "Luma AI"),
+        ("png_text:Description", f"contact print. {JOB_ID}"),
+        ("xmp:Iptc4xmpExt:AISystemUsed", "Topaz Photo"),
+        ("xmp:Iptc4xmpExt:AISystemVersionUsed", "4.0"),
+        ("xmp:Iptc4xmpExt:AIPromptInformation", "describe this photograph"),
+    ],
+)
+def test_what_may_be_innocent_is_weak(place: str, value: str) -> None:
+    assert {hit.evidence.tier for hit in find_marks([make_field(place, value)])} == {Tier.WEAK}
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        (
+            [("png_text:Title", "AI generated image"), ("png_text:Software", "NovelAI")],
+            "novelai-first-title",
+        ),
+        (
+            [
+                ("xmp:Iptc4xmpExt:DigitalSourceType", DST + "trainedAlgorithmicMedia"),
+                ("xmp:dc:description", JOB_ID),
+            ],
+            "midjourney-jobid-alone",
+        ),
+        (
+            [
+                ("xmp:Iptc4xmpExt:DigitalSourceType", DST + "trainedAlgorithmicMedia"),
+                ("xmp:Iptc4xmpExt:AISystemUsed", "House Model 3"),
+            ],
+            "iptc-ai-system-other",
+        ),
+    ],
+)
+def test_a_weak_mark_is_strong_beside_what_confirms_it(
+    fields: list[tuple[str, str]], rule: str
+) -> None:
+    hits = {hit.mark.id: hit.evidence for hit in find_marks([make_field(*one) for one in fields])}
+    assert hits[rule].tier is Tier.STRONG
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("png_text:parameters", MASKED),
+        ("png_text:parameters", MASKED + ", Version: v1.10.1"),
+        ("exif:UserComment", MASKED),
+        ("png_text:prompt", INPAINT_GRAPH),
+        ("png_text:Comment", NOVELAI % "NativeInfillingRequest"),
+        ("png_text:Comment", NOVELAI % "Img2ImgRequest"),
+    ],
+)
+def test_settings_of_a_repainted_part_are_an_edit(place: str, value: str) -> None:
+    hits = find_marks([make_field(place, value)])
+    assert {(hit.evidence.says, hit.evidence.tier) for hit in hits} == {(Says.AI_EDIT, Tier.STRONG)}
+
+
+def test_a_detailers_mask_is_no_edit_of_a_photograph() -> None:
+    value = PARAMETERS + ", ADetailer mask blur: 4, ADetailer inpaint padding: 32"
+    hits = find_marks([make_field("png_text:parameters", value)])
+    assert {hit.evidence.says for hit in hits} == {Says.AI}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "trainedAlgorithmicMedia",
+        DST + "TrainedAlgorithmicMedia",
+        DST + "trainedAlgorithmicMedia/",
+        DST + "trainedAlgorithmicMedia \n",
+        "http://cv.iptc.org/newscodes/digitalsourcetype#trainedAlgorithmicMedia",
+        "digsrctype:trainedAlgorithmicMedia",
+    ],
+)
+def test_every_spelling_of_a_source_type_is_known(value: str) -> None:
+    place = "xmp:Iptc4xmpExt:DigitalSourceType"
+    assert [hit.mark.id for hit in find_marks([make_field(place, value)])] == ["iptc-dst-trained"]
+    packet = xmp_packet(attributes=f'Iptc4xmpExt:DigitalSourceType="{value}"')
+    provenance = read_provenance(png(chunk(b"tEXt", b"XML:com.adobe.xmp\0" + packet)), "image/png")
+    assert str(provenance.digital_source_type).casefold() == "trainedalgorithmicmedia"
+
+
+def test_the_graph_that_ran_outranks_the_one_that_was_drawn() -> None:
+    drawn = make_field("png_text:workflow", WORKFLOW % "KSampler")
+    hits = find_marks([make_field("png_text:prompt", PLAIN_GRAPH), drawn])
+    found = {hit.mark.id: hit.evidence.tier for hit in hits}
+    assert found == {"comfyui-workflow": Tier.WEAK, "comfyui-plain": Tier.STRONG}
+    software = make_field("exif:Software", "ComfyUI")
+    hits = find_marks([make_field("png_text:prompt", PLAIN_GRAPH), software])
+    assert {hit.mark.id: hit.evidence.tier for hit in hits}["generator-name"] is Tier.WEAK
+
+
+def test_a_graph_that_was_cut_is_not_called_plain() -> None:
+    whole = make_field("png_text:prompt", PLAIN_GRAPH)
+    assert [hit.mark.id for hit in find_marks([whole])] == ["comfyui-plain"]
+    assert find_marks([replace(whole, is_cut=True)]) == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 0), (100, 0), (0, 100)])
+def test_padding_hides_no_settings(before: int, after: int) -> None:
+    dummy = text("parameters", "width=3")
+    data = png(*[dummy] * before, text("parameters", PARAMETERS), *[dummy] * after)
+    provenance = read_provenance(data, "image/png")
+    assert [one.rule for one in provenance.evidence] == ["a1111-parameters"]
+    is_padded = provenance.metadata_status is MetadataStatus.LIMIT_REACHED
+    assert is_padded == (before + after > 16)
 
 
 def hostile_texts(mark: Mark) -> list[str]:
@@ -307,7 +496,7 @@ def _measure(pattern: object, value: str) -> float:
         ),
         (
             png(text("Source", "NovelAI Diffusion V4.5 B5A2A797"),
-                text("Comment", '{"prompt": "a castle", "signed_hash": "AA=="}')),
+                text("Comment", '{"prompt": "a castle", "sampler": "k", "signed_hash": "AA=="}')),
             "image/png", "NovelAI", "V4.5", "a castle",
         ),
         (
@@ -343,7 +532,12 @@ def test_generator_version_and_prompt_are_found(
         ("digitalCapture", "Adobe Firefly", Says.AI, Tier.WEAK, False),
         ("composite", "Adobe Firefly", Says.AI_EDIT, Tier.STRONG, True),
         ("humanEdits", "Adobe Firefly", Says.AI, Tier.WEAK, False),
-        ("algorithmicMedia", "Adobe Firefly", Says.AI, Tier.STRONG, True),
+        ("algorithmicMedia", "Adobe Firefly", Says.AI, Tier.WEAK, False),
+        ("algorithmicMedia/", "Adobe Firefly", Says.AI, Tier.WEAK, False),
+        ("algorithmicallyEnhanced", "Adobe Firefly", Says.AI, Tier.WEAK, False),
+        ("virtualRecording", "Adobe Firefly", Says.AI, Tier.WEAK, False),
+        ("dataDrivenMedia", "Adobe Firefly", Says.AI, Tier.WEAK, False),
+        ("DigitalCapture", "Adobe Firefly", Says.AI, Tier.WEAK, False),
     ],
 )
 def test_the_kind_of_source_is_more_exact_than_the_tool(

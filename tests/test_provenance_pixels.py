@@ -88,12 +88,42 @@ def test_settings_hidden_in_colours_are_found(magic: bytes) -> None:
     assert evidence.location == "Pixels:RGB lowest bits"
 
 
+@pytest.mark.parametrize(
+    "value", ["Copyright Jane Doe", '{"Software": "GIMP"}', '{"Comment": "for my daughter"}']
+)
+def test_hidden_text_without_settings_is_a_hint_alone(value: str) -> None:
+    pixels = hide(make_pixels(), stealth(b"stealth_rgbinfo", value))
+    (evidence,) = read_pixel_marks(make_image(pixels))
+    assert (evidence.says, evidence.tier) == (Says.AI, Tier.WEAK)
+
+
+def test_hidden_settings_of_a_repainted_part_are_an_edit() -> None:
+    pixels = hide(make_pixels(), stealth(b"stealth_rgbinfo", PARAMETERS + ", Mask blur: 4"))
+    (evidence,) = read_pixel_marks(make_image(pixels))
+    assert (evidence.says, evidence.tier) == (Says.AI_EDIT, Tier.STRONG)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        json.dumps({"parameters": PARAMETERS}),
+        '{"sui_image_params": {"prompt": "x"}}',
+        json.dumps({"prompt": "x", "noise_schedule": "karras", "signed_hash": "AA=="}),
+    ],
+)
+def test_hidden_settings_are_known_however_they_are_wrapped(value: str) -> None:
+    pixels = hide(make_pixels(), stealth(b"stealth_rgbinfo", value))
+    (evidence,) = read_pixel_marks(make_image(pixels))
+    assert (evidence.says, evidence.tier) == (Says.AI, Tier.STRONG)
+    assert evidence.source
+
+
 def test_cut_settings_still_count() -> None:
     alpha = hide(np.full((8, 20, 1), 255, np.uint8), b"stealth_pngcomp" + b"\xff" * 4 + b"\x1f")[
         :, :, 0
     ]
     (evidence,) = read_pixel_marks(make_image(make_pixels(8, 20), alpha))
-    assert evidence.value == "stealth_pngcomp"
+    assert (evidence.value, evidence.tier) == ("stealth_pngcomp", Tier.WEAK)
 
 
 def test_a_bomb_in_alpha_stays_small() -> None:
@@ -125,7 +155,12 @@ def sign(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     return make
 
 
-COMMENT: dict[str, object] = {"prompt": "ein Schloß", "steps": 28, "scale": 5.0, "x": [1, None]}
+COMMENT: dict[str, object] = {
+    "prompt": "ein Schloß",
+    "sampler": "k_euler",
+    "scale": 5.0,
+    "x": [1, None],
+}
 
 
 def signed_files(comment: dict[str, object]) -> list[tuple[bytes, str]]:
@@ -160,6 +195,47 @@ def test_a_signature_hidden_in_alpha_is_proof(sign) -> None:  # type: ignore[no-
     alpha = hide(np.full((200, 80, 1), 255, np.uint8), body)[:, :, 0]
     evidence = read_pixel_marks(make_image(pixels, alpha))
     assert {one.tier for one in evidence} == {Tier.STRONG, Tier.PROOF}
+
+
+def test_a_signature_over_colours_that_nobody_sees_proves_nothing(sign) -> None:  # type: ignore[no-untyped-def]
+    pixels = make_pixels(64, 80)
+    signed = sign(pixels, {**COMMENT, "width": 80, "height": 64})
+    data = png(text("Comment", json.dumps(signed)))
+    opaque = np.full((64, 80), 255, np.uint8)
+    opaque[0, 0] = 254
+    see_through = opaque.copy()
+    see_through[9, 9] = 253
+    whole = make_image(pixels, opaque, data)
+    for image, tier in (
+        (whole, Tier.PROOF),
+        (make_image(pixels, see_through, data), Tier.WEAK),
+        (make_image(pixels.reshape(80, 64, 3), None, data), Tier.WEAK),
+        (replace(whole, has_more_frames=True), Tier.WEAK),
+    ):
+        (evidence,) = read_pixel_marks(image)
+        assert (evidence.rule, evidence.says, evidence.tier) == (
+            "novelai-signature",
+            Says.AI,
+            tier,
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "says", "deed"),
+    [
+        ("PromptGenerateRequest", Says.AI, "made by AI"),
+        ("NativeInfillingRequest", Says.AI_EDIT, "edited with AI"),
+        ("Img2ImgRequest", Says.AI_EDIT, "edited with AI"),
+    ],
+)
+def test_a_signed_request_tells_what_was_made(sign, kind: str, says: Says, deed: str) -> None:  # type: ignore[no-untyped-def]
+    pixels = make_pixels()
+    data = png(text("Comment", json.dumps(sign(pixels, {**COMMENT, "request_type": kind}))))
+    (evidence,) = read_pixel_marks(make_image(pixels, None, data))
+    assert (evidence.says, evidence.tier) == (says, Tier.PROOF)
+    assert describe(with_evidence(Provenance(), (evidence,))).startswith(
+        f"Signed by NovelAI: {deed}"
+    )
 
 
 def test_one_changed_bit_or_word_breaks_the_signature(sign) -> None:  # type: ignore[no-untyped-def]

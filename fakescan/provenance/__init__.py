@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from fakescan.provenance.camera import read_camera
 from fakescan.provenance.container import read_metadata
 from fakescan.provenance.credentials import CredentialReading, credential_reader, read_credential
 from fakescan.provenance.hints import describe
-from fakescan.provenance.marks import Hit, catalogue_digest, find_marks
+from fakescan.provenance.marks import Hit, catalogue_digest, find_marks, has_unread_fields
 from fakescan.provenance.metadata import Metadata
 from fakescan.provenance.names import read_name
 from fakescan.provenance.pixel_marks import read_pixel_marks
@@ -40,6 +41,7 @@ def read_provenance(data: bytes, media_type: str | None) -> Provenance:
     metadata = read_metadata(data, media_type)
     camera = read_camera(metadata)
     hits = find_marks(metadata.fields)
+    metadata.limit_reached |= has_unread_fields(metadata.fields)
     reading = CredentialReading()
     if metadata.manifest_offset is not None and not metadata.is_overcrowded:
         # c2pa knows the RAW formats built on TIFF only by that name.
@@ -114,7 +116,7 @@ def _digital_source_type(metadata: Metadata, reading: CredentialReading) -> str 
             "Iptc4xmpExt:DigitalSourceType",
             "Iptc4xmpExt:DigitalSourceFileType",
         }:
-            return field.value.rsplit("/", 1)[-1]
+            return re.split("[/#:]", field.value.strip().rstrip("/"))[-1]
     return None
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from fakescan.provenance.manifests import Action, Manifest, read_store
+from fakescan.provenance.manifests import Action, Manifest, ManifestStore, read_store
 from fakescan.records import Credential, Evidence, Says, Tier
 
 if TYPE_CHECKING:
@@ -146,8 +146,7 @@ def _interpret(document: dict[str, object], offset: int) -> CredentialReading:
     if statement is not None:
         says, action, depth = statement
         tier = max((_tier(one) for one in store.chain[: depth + 1]), key=_TIERS.index)
-        # Of a parent's capture the pixels are gone: a human edit may have replaced them all.
-        if says is Says.CAMERA and tier is Tier.PROOF and (depth or not _is_camera(active)):
+        if says is Says.CAMERA and tier is Tier.PROOF and not _is_untouched(store, depth):
             tier = Tier.STRONG
         source = (says is not Says.CAMERA and action.agent) or store.chain[depth].claim_generator
         find(
@@ -160,7 +159,7 @@ def _interpret(document: dict[str, object], offset: int) -> CredentialReading:
     edit = next(((a, one) for one in store.chain for a in one.actions if _is_edit(a)), None)
     if edit and (statement is None or statement[0] is Says.CAMERA):
         find("c2pa-edited", Says.EDITED, _tier(edit[1]), edit[1].claim_generator, _show(*edit))
-    if any(action.source_type in _AI_SOURCES for one in store.components for action in one.actions):
+    if _has_ai_component(store):
         value = "an ingredient placed into the picture states AI"
         find("c2pa-ai-component", Says.AI_EDIT, Tier.WEAK, active.claim_generator, value)
     actions = [action for one in store.chain for action in one.actions]
@@ -187,6 +186,23 @@ def _tier(manifest: Manifest) -> Tier:
     if any(not _IDENTITY_FAILURES.match(code) for code in manifest.failures):
         return Tier.WEAK
     return Tier.PROOF if manifest.trusted and not manifest.failures else Tier.STRONG
+
+
+def _is_untouched(store: ManifestStore, depth: int) -> bool:
+    """Whether a capture stated at `depth` still is the whole picture, as a camera signed it.
+
+    Of a parent's capture the pixels are gone, and an edit or something placed into the picture may
+    have replaced them all.
+    """
+    active = store.chain[0]
+    is_edited = any(_is_edit(action) for action in active.actions)
+    return not (depth or is_edited or _has_ai_component(store)) and _is_camera(active)
+
+
+def _has_ai_component(store: ManifestStore) -> bool:
+    return any(
+        action.source_type in _AI_SOURCES for one in store.components for action in one.actions
+    )
 
 
 def _is_camera(manifest: Manifest) -> bool:

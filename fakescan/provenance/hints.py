@@ -37,7 +37,7 @@ def _speak(provenance: Provenance, found: Evidence) -> str:
     if found.signal == "c2pa":
         return _speak_credential(provenance, found, deed, with_name)
     if found.tier is Tier.PROOF:
-        return f"Signed by {name or 'an AI generator'}: made by AI; the signature was verified."
+        return f"Signed by {name or 'an AI generator'}: {deed}; the signature was verified."
     if found.tier is Tier.WEAK:
         return f"A faint trace of AI{with_name}; it decides nothing."
     if found.signal == "watermark":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,7 +15,9 @@ from fakescan.provenance.metadata import Field
 from fakescan.records import Evidence, Says, Tier
 
 MAX_EVIDENCE_CHARACTERS = 200
-_MAX_FIELDS_OF_A_NAME = 4  # a name that repeats more often is padding, not a statement
+# A name that repeats more often is padding: then its first and its last fields are looked at, for
+# the statement may stand behind the padding.
+_MAX_FIELDS_OF_A_NAME = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Mark:
     also: tuple[str, re.Pattern[str]] | None
     edit_beside: frozenset[str]
     weak_beside: frozenset[str]
+    strong_beside: frozenset[str]
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ def load_catalogue() -> Catalogue:
             also=_also(entry.get("also")),
             edit_beside=frozenset(entry.get("edit_beside", ())),
             weak_beside=frozenset(entry.get("weak_beside", ())),
+            strong_beside=frozenset(entry.get("strong_beside", ())),
+            whole=entry.get("whole", False),
         )
         for entry in parsed["mark"]
     )
@@ -103,24 +109,41 @@ def _also(entry: dict[str, str] | None) -> tuple[str, re.Pattern[str]] | None:
 def find_marks(fields: Sequence[Field]) -> list[Hit]:
     """Every mark that `fields` carry, in the catalogue's order; one hit a mark and place."""
     catalogue = load_catalogue()
-    seen: Counter[str] = Counter()
     ranked: list[tuple[int, Hit]] = []
-    for field in fields:
-        place = _place(field)
-        candidates = catalogue.by_place.get(place, ())
-        seen[place] += bool(candidates)
-        if seen[place] > _MAX_FIELDS_OF_A_NAME:
-            continue
-        for rank, mark in candidates:
-            hit = _match(mark, field, catalogue.producers)
-            if hit is not None and _says_also(mark, fields):
-                ranked.append((rank, hit))
+    for place, same in _by_place(fields).items():
+        half = _MAX_FIELDS_OF_A_NAME // 2
+        kept = same if len(same) <= _MAX_FIELDS_OF_A_NAME else [*same[:half], *same[-half:]]
+        for field in kept:
+            for rank, mark in catalogue.by_place[place]:
+                hit = _match(mark, field, catalogue.producers)
+                if hit is not None and _says_also(mark, fields):
+                    ranked.append((rank, hit))
     ranked.sort(key=lambda pair: pair[0])
     found: dict[tuple[str, str], Hit] = {}
     for _, hit in ranked:
         found.setdefault((hit.mark.id, hit.field.location), hit)
     ids = {hit.mark.id for hit in found.values()}
     return [_beside(hit, ids) for hit in found.values()]
+
+
+def has_unread_fields(fields: Sequence[Field]) -> bool:
+    """Whether a name that could speak of AI repeats so often that `find_marks` leaves some out."""
+    by_place = load_catalogue().by_place
+    return any(
+        len(same) > _MAX_FIELDS_OF_A_NAME
+        and any(mark.says in {Says.AI, Says.AI_EDIT} for _, mark in by_place[place])
+        for place, same in _by_place(fields).items()
+    )
+
+
+def _by_place(fields: Sequence[Field]) -> dict[str, list[Field]]:
+    """The fields that any mark looks at."""
+    known = load_catalogue().by_place
+    found: defaultdict[str, list[Field]] = defaultdict(list)
+    for field in fields:
+        if (place := _place(field)) in known:
+            found[place].append(field)
+    return found
 
 
 def _place(field: Field) -> str:
@@ -139,12 +162,15 @@ def _beside(hit: Hit, found: Set[str]) -> Hit:
     evidence = hit.evidence
     if hit.mark.edit_beside & found:
         evidence = replace(evidence, says=Says.AI_EDIT)
-    if hit.mark.weak_beside & found:
+    is_alone = hit.mark.strong_beside and not hit.mark.strong_beside & found
+    if is_alone or hit.mark.weak_beside & found:
         evidence = replace(evidence, tier=Tier.WEAK)
     return replace(hit, evidence=evidence)
 
 
 def _match(mark: Mark, field: Field, producers: dict[str, str]) -> Hit | None:
+    if mark.whole and field.is_cut:
+        return None
     text = field.value[: mark.within]
     matches = [pattern.search(text) for pattern in mark.patterns]
     first = matches[0]
@@ -156,7 +182,7 @@ def _match(mark: Mark, field: Field, producers: dict[str, str]) -> Hit | None:
         rule=mark.id,
         says=mark.says,
         tier=mark.tier,
-        source=_source(mark, text, first.group(), producers),
+        source=_source(mark, text, first.group(first.lastindex or 0), producers),
         location=field.location,
         offset=field.offset,
         value=excerpt,

@@ -11,6 +11,7 @@ MAX_CHUNKS = 4_000
 MAX_DATA_CHUNKS = 100_000  # IDAT: encoders that write 8 KiB each reach 6,000 at 48 MB
 MAX_EXIF_TAGS = 512
 MAX_VALUE_BYTES = 64 * 1024
+MAX_SETTINGS_BYTES = 1024 * 1024  # a generator's own: ComfyUI's graphs pass 64 KiB
 MAX_TEXT_BYTES = 2 * 1024 * 1024  # all values together: what the patterns are run over
 MAX_XMP_BYTES = 1024 * 1024  # Photoshop's history passes 64 KiB; depth maps pass any sane limit
 MAX_XMP_ELEMENTS = 20_000
@@ -24,7 +25,7 @@ class Field:
     """A named piece of text: `signal` is the kind of place, `name` the key there.
 
     `location` is what to ask exiftool for; `offset` is where the chunk, segment or tag that holds
-    it begins, in bytes from the start of the file.
+    it begins, in bytes from the start of the file. Where `is_cut`, the value went on.
     """
 
     signal: str
@@ -32,6 +33,7 @@ class Field:
     location: str
     offset: int
     value: str
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,25 @@ class Metadata:
     xmp_left: int = MAX_XMP_BYTES
     elements_left: int = MAX_XMP_ELEMENTS
 
-    def add(self, signal: str, name: str, location: str, offset: int, value: str) -> None:
-        """Keep a field, cut to what a value and the file may hold."""
-        length = min(MAX_VALUE_BYTES, self.text_left)
+    def add(
+        self,
+        signal: str,
+        name: str,
+        location: str,
+        offset: int,
+        value: str,
+        *,
+        limit: int = MAX_VALUE_BYTES,
+        is_cut: bool = False,
+    ) -> None:
+        """Keep a field, cut to `limit` and to what the file may hold; `is_cut` if it was before."""
+        length = min(limit, self.text_left)
         if len(value) > length:
-            self.limit_reached = True
+            self.limit_reached = is_cut = True
             value = value[:length]
         if value:
             self.text_left -= len(value)
-            self.fields.append(Field(signal, name, location, offset, value))
+            self.fields.append(Field(signal, name, location, offset, value, is_cut))
 
     def count_chunk(self) -> bool:
         """Whether one more chunk, segment or box may be looked at."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -16,12 +17,15 @@ from fakescan.records import DecodedImage, Evidence, Says, Tier
 
 _PUBLIC_KEY = "Y2JcQAOhLwzwSDUJPNgL04nS0Tbqm7cSRc4xk0vRMic="
 _FIELDS = frozenset({("png_text", "Comment"), ("exif", "UserComment")})
+_OF_A_PICTURE = re.compile(r"Infill|Img2Img|Image2Image")  # requests that change one
 _MEDIA_TYPES = frozenset({"image/png", "image/webp"})  # what NovelAI delivers
 
 
 def read_signature(image: DecodedImage, stealth_texts: list[str]) -> Evidence | None:
     """Proof that NovelAI made exactly these pixels; None where there is none, or it fails.
 
+    The signature covers the bytes of the colours alone. Where transparency, further frames or
+    another shape of the same bytes can show something else, it is only a hint.
     `stealth_texts` are the texts found in the pixels' lowest bits. Needs `cryptography`, which
     the extra `c2pa` brings.
     """
@@ -32,8 +36,8 @@ def read_signature(image: DecodedImage, stealth_texts: list[str]) -> Evidence | 
             return Evidence(
                 signal="novelai_signature",
                 rule="novelai-signature",
-                says=Says.AI,
-                tier=Tier.PROOF,
+                says=_says(comment),
+                tier=Tier.PROOF if _shows_what_was_signed(image, comment) else Tier.WEAK,
                 source="NovelAI",
                 location=location,
                 offset=offset,
@@ -70,6 +74,19 @@ def _parse_comment(text: str) -> dict[str, object]:
             break
         text = inner
     return comment
+
+
+def _says(comment: dict[str, object]) -> Says:
+    kind = comment.get("request_type")
+    return Says.AI_EDIT if isinstance(kind, str) and _OF_A_PICTURE.search(kind) else Says.AI
+
+
+def _shows_what_was_signed(image: DecodedImage, comment: dict[str, object]) -> bool:
+    height, width = image.pixels.shape[:2]
+    shape = (comment.get("width", width), comment.get("height", height))
+    # 254: the lowest bits of alpha hold the settings.
+    is_opaque = image.alpha is None or bool((image.alpha >= 254).all())
+    return shape == (width, height) and is_opaque and not image.has_more_frames
 
 
 def _verify(image: DecodedImage, comment: dict[str, object], signature: str) -> bool:

@@ -40,18 +40,7 @@ def read_pixel_marks(image: DecodedImage, *, watermarks: bool = False) -> tuple[
         text = _read_stealth(plane)
         if text is not None:
             stealth_texts.append(text)
-            evidence.append(
-                Evidence(
-                    signal="pixel_lsb",
-                    rule="stealth-pnginfo",
-                    says=Says.AI,
-                    tier=Tier.STRONG,
-                    source=_name_tool(text),
-                    location=f"Pixels:{name} lowest bits",
-                    offset=None,
-                    value=text[:MAX_EVIDENCE_CHARACTERS],
-                )
-            )
+            evidence.append(_interpret_stealth(text, f"Pixels:{name} lowest bits"))
     found = (read_signature(image, stealth_texts), compare_thumbnail(image))
     evidence.extend(one for one in found if one is not None)
     if watermarks:
@@ -89,16 +78,45 @@ def _lowest_bits(plane: UInt8Array, count: int) -> bytes:
     return np.packbits(bits).tobytes()
 
 
-def _name_tool(text: str) -> str | None:
-    """The generator behind stealth settings: NovelAI's JSON, or web UI's plain parameters."""
+def _interpret_stealth(text: str, location: str) -> Evidence:
+    """What the hidden settings say, by the same marks as settings in the open.
+
+    Anybody hides what they like with the same tool, so text that no mark knows is only a hint.
+    """
+    hits = [one.evidence for one in find_marks(_stealth_fields(text))]
+    found = next(
+        (
+            one
+            for tier in Tier
+            for says in (Says.AI, Says.AI_EDIT)
+            for one in hits
+            if (one.tier, one.says) == (tier, says)
+        ),
+        None,
+    )
+    return Evidence(
+        signal="pixel_lsb",
+        rule="stealth-pnginfo",
+        says=found.says if found else Says.AI,
+        tier=found.tier if found else Tier.WEAK,
+        source=found.source if found else None,
+        location=location,
+        offset=None,
+        value=text[:MAX_EVIDENCE_CHARACTERS],
+    )
+
+
+def _stealth_fields(text: str) -> list[Field]:
+    """NovelAI's JSON, or web UI's plain parameters, as the PNG chunks that they stand for."""
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
         parsed = None
-    values = parsed if isinstance(parsed, dict) else {"parameters": text}
-    fields = [
+    # JSON is either one object with the chunks, or the content of a chunk.
+    chunks = parsed if isinstance(parsed, dict) else {}
+    values = {"parameters": text, "Comment": text, **chunks}
+    return [
         Field("png_text", name, "", 0, value)
         for name, value in values.items()
         if isinstance(value, str)
     ]
-    return next((hit.evidence.source for hit in find_marks(fields) if hit.evidence.source), None)

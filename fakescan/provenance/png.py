@@ -8,6 +8,7 @@ import re
 from fakescan.provenance import icc, iptc, tiff, trailer, xmp
 from fakescan.provenance.metadata import (
     MAX_DATA_CHUNKS,
+    MAX_SETTINGS_BYTES,
     MAX_VALUE_BYTES,
     MAX_XMP_BYTES,
     Metadata,
@@ -15,9 +16,11 @@ from fakescan.provenance.metadata import (
 )
 
 _MAX_PAYLOAD = 4 * 1024 * 1024  # compressed or not: far above every value that is kept
-_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+# comf is the chunk of ComfyUI's animated PNG, built like tEXt.
+_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"comf"})
 _KINDS = _TEXTS | {b"IHDR", b"eXIf", b"iCCP", b"caBX"}
 _XMP_KEYS = frozenset({"XML:com.adobe.xmp", "xmp"})
+_SETTINGS_KEYS = frozenset({"prompt", "workflow", "Prompt", "Workflow", "parameters"})
 _RAW_PROFILE = re.compile(r"Raw profile type (\w{1,8})$")
 
 
@@ -80,7 +83,7 @@ def _read_text(kind: bytes, payload: bytes, position: int, metadata: Metadata) -
         compressed = rest[:1] == b"\x01"
         # After flag and method: a language tag and a translated keyword, each ended by NUL.
         rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
-    limit = MAX_VALUE_BYTES
+    limit = MAX_SETTINGS_BYTES if keyword in _SETTINGS_KEYS else MAX_VALUE_BYTES
     raw_profile = _RAW_PROFILE.match(keyword)
     if keyword in _XMP_KEYS or raw_profile:
         limit = MAX_XMP_BYTES
@@ -96,7 +99,10 @@ def _read_text(kind: bytes, payload: bytes, position: int, metadata: Metadata) -
         _read_raw_profile(raw_profile.group(1).lower(), rest, position, metadata)
     else:
         location = f"PNG:{kind.decode()}:{keyword}"
-        metadata.add("png_text", keyword, location, position, decode_text(rest).rstrip("\0"))
+        value = decode_text(rest).rstrip("\0")
+        # What is just as long as the limit was most likely longer.
+        is_cut = len(rest) >= limit or metadata.inflated_left <= 0
+        metadata.add("png_text", keyword, location, position, value, limit=limit, is_cut=is_cut)
 
 
 def _read_raw_profile(kind: str, text: bytes, position: int, metadata: Metadata) -> None:
@@ -111,7 +117,8 @@ def _read_raw_profile(kind: str, text: bytes, position: int, metadata: Metadata)
         if profile.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
             xmp.read(profile[29:], position, metadata)
         else:
-            _read_exif(profile, position, metadata)
+            # Offsets inside of the decoded profile lead nowhere in the file.
+            _read_exif(profile, position, metadata, is_decoded=True)
     elif kind == "xmp":
         xmp.read(profile, position, metadata)
     elif profile.startswith(b"8BIM"):
@@ -120,6 +127,8 @@ def _read_raw_profile(kind: str, text: bytes, position: int, metadata: Metadata)
         iptc.read_records(profile, position, metadata)
 
 
-def _read_exif(payload: bytes, position: int, metadata: Metadata) -> None:
+def _read_exif(
+    payload: bytes, position: int, metadata: Metadata, *, is_decoded: bool = False
+) -> None:
     start = 6 if payload.startswith(b"Exif\0\0") else 0
-    tiff.walk(payload, start, len(payload), metadata, file_offset=position)
+    tiff.walk(payload, start, len(payload), metadata, file_offset=position, is_decoded=is_decoded)

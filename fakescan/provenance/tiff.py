@@ -5,6 +5,8 @@ TIFF 6.0; EXIF 2.32 (CIPA DC-008); BigTIFF.
 
 from __future__ import annotations
 
+import codecs
+import re
 from dataclasses import dataclass, field
 
 from fakescan.provenance import icc, iptc, xmp
@@ -44,6 +46,7 @@ TEXT_TAGS = {
 _DIRECTORIES = {0x8769: "ExifIFD", 0x8825: "GPS", 0xA005: "InteropIFD"}
 _THUMBNAIL = (0x0201, 0x0202)  # JPEGInterchangeFormat and its length
 _XMP, _IPTC, _PHOTOSHOP, _ICC, _C2PA = 0x02BC, 0x83BB, 0x8649, 0x8773, 0xCD41
+_ASCII_LETTER = re.compile("[A-Za-z]")
 _BLOCKS = frozenset({_XMP, _IPTC, _PHOTOSHOP, _ICC})
 
 
@@ -55,9 +58,11 @@ def walk(
     *,
     root: str = "IFD0",
     file_offset: int = 0,
+    is_decoded: bool = False,
 ) -> None:
     """Read the directories of the TIFF structure in `data[start:end]`, whose offsets count from
-    `start`; `file_offset` is where `data` begins in the file.
+    `start`; `file_offset` is where `data` begins in the file. Where `is_decoded`, the file holds
+    it in another form, and `file_offset` is all that can be said of where a tag stands.
 
     Only the first two directories of the chain are read: the picture and its thumbnail. Further
     pages say nothing of origin.
@@ -68,7 +73,8 @@ def walk(
         return
     order: ByteOrder = "big" if head.startswith(b"MM") else "little"
     big = int.from_bytes(head[2:4], order) == 43
-    reader = _Reader(data, start, end, file_offset, order, 8 if big else 4, metadata)
+    word = 8 if big else 4
+    reader = _Reader(data, start, end, file_offset, is_decoded, order, word, metadata)
     reader.pending.append((int.from_bytes(head[8:16] if big else head[4:8], order), root))
     reader.read()
 
@@ -81,6 +87,7 @@ class _Reader:
     start: int
     end: int
     file_offset: int
+    is_decoded: bool
     order: ByteOrder
     word: int
     metadata: Metadata
@@ -134,7 +141,7 @@ class _Reader:
         if number in _DIRECTORIES:
             self.pending.append((self._number(place, self.word), _DIRECTORIES[number]))
             return
-        in_file = self.file_offset + position
+        in_file = self.file_offset + (0 if self.is_decoded else position)
         if number == _C2PA and directory == "IFD0":
             self.metadata.mark_manifest(in_file)
             return
@@ -154,7 +161,9 @@ class _Reader:
         self.metadata.tags.append(tag)
         if number in TEXT_TAGS and directory != "IFD1":
             name = TEXT_TAGS[number]
-            self.metadata.add("exif", name, f"EXIF:{name}", in_file, decode_tag(tag))
+            is_cut = size > limit
+            text = decode_tag(tag)
+            self.metadata.add("exif", name, f"EXIF:{name}", in_file, text, is_cut=is_cut)
 
 
 def _read_block(number: int, value: bytes, offset: int, metadata: Metadata) -> None:
@@ -181,15 +190,38 @@ def _decode_user_comment(tag: Tag) -> str:
     code, text = tag.data[:8], tag.data[8:]
     if not text:
         return ""
-    if code.startswith(b"UNICODE"):
-        # Writers choose the byte order freely, so the text itself has to tell it: most characters
-        # of a prompt are ASCII, with their zero byte first in big-endian.
-        zeros_first, zeros_second = text[:512:2].count(0), text[1:512:2].count(0)
-        order = tag.order if zeros_first == zeros_second else "big"
-        if zeros_second > zeros_first:
-            order = "little"
-        decoded = text.decode("utf-16-be" if order == "big" else "utf-16-le", "replace")
-        return decoded.lstrip("\ufeff").rstrip("\0 ")
+    if code.upper() == b"UNICODE\0":
+        return _decode_unicode(text, tag.order).rstrip("\0 ")
     if code in {b"ASCII\0\0\0", b"JIS\0\0\0\0\0", bytes(8)}:
         return decode_text(text.rstrip(b"\0 "))
     return decode_text(tag.data.rstrip(b"\0 "))
+
+
+def _decode_unicode(text: bytes, order: ByteOrder) -> str:
+    """UTF-16 in the order that the text itself tells, else in `order`; or UTF-8.
+
+    EXIF leaves the byte order open and writers choose it freely. Settings stand behind every
+    prompt, in whatever language, so the right order shows many different ASCII letters. The wrong
+    one shows one or two, however often: of U+4E00, Chinese for "one", it makes an N.
+    """
+    if text.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)):
+        return text.decode("utf-16", "replace")
+    plain = text.rstrip(b"\0")
+    if 0 not in plain:
+        try:
+            decoded = plain.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+        else:
+            # UTF-16 is hardly ever valid UTF-8, and then not in printable characters.
+            if all(letter.isprintable() or letter.isspace() for letter in decoded):
+                return decoded
+    same, other = ("utf-16-be", "utf-16-le") if order == "big" else ("utf-16-le", "utf-16-be")
+    first, second = text.decode(same, "replace"), text.decode(other, "replace")
+    is_other = _count_letters(second) > _count_letters(first) + 1
+    return second if is_other else first
+
+
+def _count_letters(text: str) -> int:
+    """How many different ASCII letters `text` has."""
+    return len(set(_ASCII_LETTER.findall(text)))

@@ -31,7 +31,18 @@ _PREFIXES = {
 }
 _STRUCTURE = ("rdf:", "xml:", "x:")  # what holds properties and is none
 _UNKNOWN = ""
-_OF_OTHER_FILES = {"xmpMM:Pantry", "xmpMM:Ingredients"}  # what was placed in this picture
+_OTHER_RESOURCE = "another resource"
+# What was placed in this picture, a part of it, what it shows or comes from, and where it is kept.
+_OF_OTHER_FILES = {
+    "Iptc4xmpExt:ArtworkOrObject",
+    "Iptc4xmpExt:ImageRegion",
+    "Iptc4xmpExt:RegistryId",
+    "xmpMM:DerivedFrom",
+    "xmpMM:Ingredients",
+    "xmpMM:Manifest",
+    "xmpMM:Pantry",
+    _OTHER_RESOURCE,
+}
 
 
 class _TooMuchError(ValueError):
@@ -53,6 +64,7 @@ class _PropertyReader(ContentHandler):
         self._names: list[str] = []  # the property that each open element is or belongs to
         self._hidden: list[dict[str, str]] = []  # what prefixes meant outside of it
         self._text: list[str] = []
+        self._about: str | None = None  # how the packet names the file that it is in
 
     def startElement(self, name: str, attrs: AttributesImpl) -> None:  # noqa: N802
         self._flush()
@@ -65,6 +77,8 @@ class _PropertyReader(ContentHandler):
         # rdf:Alt, rdf:li and the like are structure: their text belongs to the property above.
         if own.startswith(_STRUCTURE) or above in _OF_OTHER_FILES:
             own = above
+        if above not in _OF_OTHER_FILES and self._is_of_another(name, attrs):
+            own = _OTHER_RESOURCE
         self._names.append(own)
         for key, value in attrs.items():
             # The default namespace is of elements alone.
@@ -81,6 +95,16 @@ class _PropertyReader(ContentHandler):
         self._flush()
         self._names.pop()
         self._prefixes.update(self._hidden.pop())
+
+    def _is_of_another(self, name: str, attributes: AttributesImpl) -> bool:
+        """Whether this element describes another resource than the first description does.
+
+        No name, or an empty one, is the file itself; XMP allows no second (ISO 16684-1, 7.4).
+        """
+        about = next((v for key, v in attributes.items() if self._resolve(key) == "rdf:about"), "")
+        if self._about is None and (about or self._resolve(name) == "rdf:Description"):
+            self._about = about
+        return about not in {"", self._about}
 
     def _declare(self, attributes: AttributesImpl) -> None:
         hidden = {}
