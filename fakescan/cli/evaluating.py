@@ -22,16 +22,18 @@ from fakescan.cli.options import (
 from fakescan.records import DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from fakescan.backends import Backend
     from fakescan.hub import LocatedModel
     from fakescan.training.data import Pictures
     from fakescan.training.evaluate import Metrics
     from fakescan.training.faithfulness import Faithfulness
+    from fakescan.training.photos import Origin
     from fakescan.training.recompression import Degradation
     from fakescan.training.robustness import RobustnessReport
     from fakescan.training.small_robustness import ConditionRow
+    from fakescan.weights import ModelCard
 
 
 def evaluate(
@@ -231,6 +233,18 @@ def remark_on_split(split: Split | None) -> None:
         )
 
 
+def _remark_on_sources(card: ModelCard, origins: Sequence[Origin]) -> None:
+    sources = card.training.get("sources", {})
+    known = {*sources.get("generators", ()), *sources.get("collections", ())}
+    seen = sum(not known.isdisjoint({one.generator, one.collection}) for one in origins)
+    if seen:
+        typer.echo(
+            f"{seen:,} of {len(origins):,} pictures are of sources that the model was trained on,"
+            " which flatters it; --out-of-fold judges them by networks that were not.",
+            err=True,
+        )
+
+
 def _remark_on_left_out(left_out: Mapping[str, int]) -> None:
     counts = [f"{count:,} {why.replace('_', ' ')}" for why, count in left_out.items() if count]
     if counts:
@@ -288,6 +302,8 @@ def _evaluate_photos(
     for judge in judges:
         pick_thresholds(judge.card, rate)
     photos = read_photos(path)
+    if not out_of_fold:
+        _remark_on_sources(card, photos.origins)
     if out_of_fold:
         panel = seat_by_fold(judges, photos.folds, photos.origins)
     else:

@@ -116,7 +116,10 @@ class Unreadable:
 class Evidence:
     """One mark found in a file: what it says, how far to trust it, and where to check it.
 
-    `value` is text as the file holds it, control characters included.
+    `signal` is the kind of place (`exif`, `xmp`, `c2pa`, …), `rule` the id in the catalogue of marks
+    or of the check that found it, `source` the tool or camera it names. `location` is the place by
+    exiftool's name, `offset` in bytes from the start of the file where that can be said. `value` is
+    text as the file holds it, control characters included.
     """
 
     signal: str
@@ -144,7 +147,10 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """All that a file says of itself. None where it says nothing."""
+    """All that a file says of itself. None where it says nothing.
+
+    `date_time_original` is `YYYY-MM-DDTHH:MM:SS`, with an offset from UTC only where EXIF has one.
+    """
 
     metadata_status: MetadataStatus = MetadataStatus.OK
     evidence: tuple[Evidence, ...] = ()
@@ -228,6 +234,10 @@ class JudgedModel:
 class Finding:
     """The judged measurement of one source: one row of every report.
 
+    Verdict and reason are None exactly where the file could not be read. `score` is the probability
+    of AI at even prior odds, in [0, 1], to four places; None where no model looked. `decided_by` is
+    a signal of the evidence or `model`; None where nothing decided. `hints` are sentences for
+    people on what the file says of itself, `overlay` the path of the picture drawn of it.
     `members` are the models whose combination `model` is; None where none are combined.
     """
 
