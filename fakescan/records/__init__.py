@@ -45,7 +45,7 @@ from fakescan.records.numbers import (
 )
 
 if TYPE_CHECKING:
-    from fakescan.records.flow import UInt8Array
+    from fakescan.records.flow import UInt8Array as UInt8Array
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -80,7 +80,6 @@ __all__ = [
     "Split",
     "Status",
     "Tier",
-    "UInt8Array",
     "Unreadable",
     "Verdict",
     "how_to_install",
