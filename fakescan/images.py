@@ -37,7 +37,7 @@ from fakescan.codestream import (
     parse_orientation,
 )
 from fakescan.records import DEFAULT_MAX_PIXELS, DecodedImage, Source, Status, Unreadable
-from fakescan.sources import TIFF_RAW_SUFFIXES, has_image_suffix, problem_of, sniff_media_type
+from fakescan.sources import TIFF_RAW_MEDIA_TYPES, has_image_suffix, problem_of, sniff_media_type
 from fakescan.sources.reading import read_bounded
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ if TYPE_CHECKING:
     JpegDecoder = Callable[[bytes, int, int], UInt8Array | None]
     """From a JPEG's bytes, height and width to RGB uint8 (H, W, 3), or None to let Pillow try."""
 
-_ORIENTATION_TAG = 0x0112
-_DNG_VERSION_TAG = 0xC612
-_BITS_PER_SAMPLE_TAG = 0x0102
+_ORIENTATION_TAG, _DNG_VERSION_TAG, _BITS_PER_SAMPLE_TAG = 0x0112, 0xC612, 0x0102
 
 # A file may not be larger than its pixels uncompressed, at 16 bits and four channels, and as much
 # again for metadata as video tails of phones take.
@@ -116,13 +114,15 @@ def decode_image(
         return unreadable(Status.UNSUPPORTED_FORMAT)
     try:
         shown = keep_codestream(media_type, data)
+        # WebP's decoder takes its memory when it is made, the others when they decode.
+        size = WebPImagePlugin._get_size(shown[:30]) if media_type == "image/webp" else None
+        _check_size(size, max_pixels)
         with _OPENERS[media_type](io.BytesIO(shown)) as image:
             size = image.size
             if _is_dng(image):
                 media_type = "image/x-adobe-dng"
                 return unreadable(Status.UNSUPPORTED_FORMAT)
-            if image.width * image.height > max_pixels:
-                return unreadable(Status.TOO_LARGE)
+            _check_size(size, max_pixels)
             if reserve is not None:
                 reserve(image.width * image.height * 4)
             quick = _jpeg_pixels(image, shown, decode_jpeg or _decode_jpeg)
@@ -149,6 +149,11 @@ def decode_image(
         # Pillow's parsers raise OSError, SyntaxError, ValueError, struct.error, IndexError and
         # more on hostile bytes, and add to the list with each release.
         return unreadable(_status_of(error, media_type, data))
+
+
+def _check_size(size: tuple[int, int] | None, max_pixels: int) -> None:
+    if size is not None and size[0] * size[1] > max_pixels:
+        raise Image.DecompressionBombError
 
 
 def _status_of(error: Exception, media_type: str, data: bytes) -> Status:
@@ -194,12 +199,22 @@ def _open_tiff(stream: io.BytesIO) -> Image.Image:
     return image
 
 
+class _ShortSightedStream(io.BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(size if size is None else min(size, 16))
+
+
+def _open_webp(stream: io.BytesIO) -> Image.Image:
+    # Pillow holds its limit on pixels where its first look takes in the picture's size.
+    return WebPImagePlugin.WebPImageFile(_ShortSightedStream(stream.getvalue()))
+
+
 # The decoders by name, and no others: Image.open would try forty, and holds a limit on pixels
 # that is global to the process.
 _OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "image/jpeg": JpegImagePlugin.jpeg_factory,
     "image/png": PngImagePlugin.PngImageFile,
-    "image/webp": WebPImagePlugin.WebPImageFile,
+    "image/webp": _open_webp,
     "image/gif": GifImagePlugin.GifImageFile,
     "image/bmp": BmpImagePlugin.BmpImageFile,
     "image/tiff": _open_tiff,
@@ -216,20 +231,7 @@ def _media_type(source: Source, data: bytes) -> str | None:
     if data[8:10] == b"CR":
         return "image/x-canon-cr2"
     suffix = source.name[source.name.rfind(".") :].lower()
-    if suffix in TIFF_RAW_SUFFIXES:
-        # Their first IFD is a thumbnail, and Pillow would take it for the picture.
-        return _RAW_MEDIA_TYPES[suffix]
-    return media_type
-
-
-_RAW_MEDIA_TYPES = {
-    ".dng": "image/x-adobe-dng",
-    ".cr2": "image/x-canon-cr2",
-    ".nef": "image/x-nikon-nef",
-    ".arw": "image/x-sony-arw",
-    ".pef": "image/x-pentax-pef",
-    ".srw": "image/x-samsung-srw",
-}
+    return TIFF_RAW_MEDIA_TYPES.get(suffix, media_type)  # whose first IFD is but a thumbnail
 
 
 def _is_dng(image: Image.Image) -> bool:

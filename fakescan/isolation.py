@@ -33,6 +33,9 @@ _COMMAND = "import sys; sys.path[:] = sys.argv[1:]; from fakescan.isolation impo
 LONGEST_ANSWER = 1 << 30
 """More than 64 windows of the largest models take, and all evidence; what asks for more is mad."""
 
+LONGEST_SECONDS = 1e9
+"""For one call, some thirty years; timers hold no more than ten times as much."""
+
 _DEATH_SECONDS = 5.0
 """How long a process may take to end once its pipes are closed."""
 
@@ -42,8 +45,9 @@ class IsolatedFunction:
 
     Any thread may call it; there are as many workers as there were calls at once. A call may take
     `seconds`, without what it waits for `reserve`, and a worker `memory` bytes of addresses above
-    what it starts with, where the system has /proc. A worker that crashes, or that a limit ends,
-    is replaced by the next call. Workers end with the process that started them, however it ends.
+    what it starts with, where the system has /proc; numbers beyond the system's are no limit. A
+    worker that crashes, or that a limit ends, is replaced by the next call. Workers end with the
+    process that started them, however it ends.
 
     `function` and `load` must be importable by name. A worker calls `load` first, outside the
     limits, to import what `function` needs. Raises FakescanError when workers can't start.
@@ -57,7 +61,7 @@ class IsolatedFunction:
         memory: int,
         load: Callable[[], None],
     ) -> None:
-        self._setup = pickle.dumps((load, function, seconds, memory))
+        self._setup = pickle.dumps((load, function, min(seconds, LONGEST_SECONDS), memory))
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
@@ -238,4 +242,6 @@ def _limit_memory(memory: int) -> None:
             present = int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
         return  # macOS counts hundreds of gigabytes that nobody uses, and enforces nothing
-    resource.setrlimit(resource.RLIMIT_AS, (present + memory, present + memory))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit = min(present + memory, sys.maxsize if most == resource.RLIM_INFINITY else most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

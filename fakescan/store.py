@@ -48,6 +48,15 @@ _TABLES = (
 )
 
 
+_TABLE_NAMES = {"files", "measurements"}
+
+_SQLITE_MAGIC = b"SQLite format 3\0"
+
+
+class _NotOursError(sqlite3.DatabaseError):
+    """A file that is to stay as it is."""
+
+
 def default_store_path() -> Path:
     """Where the store lies unless told otherwise: in the user's cache folder."""
     return Path(platformdirs.user_cache_dir("fakescan", appauthor=False)) / "measurements.sqlite3"
@@ -60,8 +69,9 @@ class Store:
     crops, backend, precision and program version. Any thread may call, and several processes may
     share a store. A kill loses what was put in the second before.
 
-    The store never stops a scan. What can't be opened or written is done without; what can't be
-    understood is renamed to `NAME.set-aside-N`; `notice` then says so in one line.
+    The store never stops a scan. What can't be opened or written is done without, and so is a file
+    that is no store, or that of a newer fakescan: these stay as they are. A store that is damaged,
+    or older, is renamed to `NAME.set-aside-N`. `notice` then says so in one line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -199,8 +209,8 @@ class Store:
         self._close()
         aside = None
         # OperationalError tells of the surroundings (locks, permissions, a full disk), its base
-        # class of a file that is no database, damaged, or of another version.
-        if type(error) is sqlite3.DatabaseError:
+        # class of a file that is no database, damaged, or of an older version.
+        if type(error) is sqlite3.DatabaseError and _may_be_store(self.path):
             try:
                 aside = _set_aside(self.path)
                 self._connection = _connect(self.path)
@@ -255,10 +265,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("BEGIN IMMEDIATE")  # of two scans that start at once, one creates
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        if is_new:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if not names:
             for statement in _TABLES:
                 connection.execute(statement)
+        elif not names >= _TABLE_NAMES:
+            raise _NotOursError("it is another program's")
+        elif version > STORE_VERSION:
+            raise _NotOursError(f"it is a newer fakescan's, of version {version}")
         elif version != STORE_VERSION:
             raise sqlite3.DatabaseError(f"of version {version}, not {STORE_VERSION}")
         connection.execute("COMMIT")
@@ -270,6 +284,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _may_be_store(path: Path) -> bool:
+    """Whether a file that can't be read as a store may have been one, by its beginning or place."""
+    with suppress(OSError), path.open("rb") as file:
+        return path == default_store_path() or file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+    return False
 
 
 def _set_aside(path: Path) -> str:

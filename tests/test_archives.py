@@ -193,17 +193,74 @@ def test_every_form_of_tar(tmp_path: Path, form: int) -> None:
     assert {source.modified_ns for source in found} == {1_700_000_000 * 10**9}
 
 
-def test_links_folders_and_pipes_in_a_tar_are_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_links_in_a_tar_are_what_they_lead_to(tmp_path: Path, form: int) -> None:
+    long = f"d/{'n' * 80}.png"  # ustar holds links of 100 bytes
+    files = {long: noisy(1), "d/plain": noisy(2)}
+    links = {
+        "d/hard.png": (tarfile.LNKTYPE, long),
+        "d/no_suffix": (tarfile.LNKTYPE, "d/plain"),
+        "soft.png": (tarfile.SYMTYPE, long),
+        "d/up.png": (tarfile.SYMTYPE, "../d/./plain"),
+        "chain.png": (tarfile.SYMTYPE, "d/up.png"),
+        "later.png": (tarfile.SYMTYPE, "last.png"),
+        "out.png": (tarfile.SYMTYPE, "/etc/passwd"),
+        "gone.png": (tarfile.LNKTYPE, "gone/too.png"),
+        "round.png": (tarfile.SYMTYPE, "round.png"),
+        "folder": (tarfile.SYMTYPE, "d"),
+    }
+    with tarfile.open(tmp_path / "x.tar", "w", format=form) as tar:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+        for name, (kind, target) in links.items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, target
+            tar.addfile(entry)
+        for data in (noisy(3), noisy(4)):  # the second in place of the first
+            entry = tarfile.TarInfo("last.png")
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    finder = SourceFinder([str(tmp_path / "x.tar")])
+    found = [(source.name, read(source)) for source in finder]
+    assert found == [
+        *files.items(),
+        ("d/hard.png", noisy(1)),
+        ("d/no_suffix", noisy(2)),
+        ("soft.png", noisy(1)),
+        ("d/up.png", noisy(2)),
+        ("chain.png", noisy(2)),
+        ("later.png", noisy(3)),
+        *((name, Status.NOT_FOUND) for name in ("out.png", "gone.png", "round.png")),
+        ("last.png", noisy(3)),
+        ("last.png", noisy(4)),
+    ]
+    assert finder.other_files == 1
+
+
+def test_a_hard_link_with_a_long_name(tmp_path: Path) -> None:
+    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        with tarfile.open(tmp_path / "x.tar", "w", format=form) as tar:
+            entry = tarfile.TarInfo(f"{'d' * 150}/a.png")
+            entry.size = 1
+            tar.addfile(entry, io.BytesIO(b"a"))
+            link = tarfile.TarInfo("b.png")
+            link.type, link.linkname = tarfile.LNKTYPE, entry.name
+            tar.addfile(link)
+        found = {source.name: read(source) for source in SourceFinder([str(tmp_path / "x.tar")])}
+        assert found == {entry.name: b"a", "b.png": b"a"}
+
+
+def test_folders_and_pipes_in_a_tar_are_passed_over(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for name, kind in (
             ("d", tarfile.DIRTYPE),
-            ("l.png", tarfile.SYMTYPE),
-            ("h.png", tarfile.LNKTYPE),
             ("p.png", tarfile.FIFOTYPE),
             ("c.png", tarfile.CHRTYPE),
         ):
             entry = tarfile.TarInfo(name)
-            entry.type, entry.linkname = kind, "/etc/passwd"
+            entry.type = kind
             tar.addfile(entry)
         tar.addfile(tarfile.TarInfo("a.png"))
     assert keys(tmp_path / "x.tar") == [f"tar://a.png::{tmp_path / 'x.tar'}"]

@@ -192,6 +192,13 @@ def test_a_missing_path_is_a_row_and_exit_code_3(tmp_path: Path, fake_backend: F
         (["--report", "out.csv", "--report", "./out.csv"], "named twice"),
         (["input.csv", "--report", "input.csv"], "is also to be scanned"),
         (["input.csv", "--report", "linked.csv"], "is also to be scanned"),
+        (["zip://a.png::input.csv", "--report", "input.csv"], "is also to be scanned"),
+        (["--list", "input.csv", "--report", "linked.csv"], "is also a --list"),
+        (["--list", "input.csv", "--store", "linked.csv"], "is also a --list"),
+        (["photos/ai.png", "--store", "photos/ai.png"], "is also to be scanned"),
+        (["--report", "out.json", "--store", "out.json"], "named twice"),
+        (["--report", "out.json", "--overlay", "out.json"], "also --overlay"),
+        (["--report", "n" * 252 + ".csv"], "its name is too long"),
     ],
 )
 def test_a_report_that_cannot_be_is_said_before_anything_is_read(
@@ -402,6 +409,19 @@ def test_paths_on_standard_input(three: Path, fake_backend: FakeBackend) -> None
     assert [os.path.basename(row["path"]) for row in found] == ["real.png", "ai.png"]
 
 
+def test_a_url_in_a_list_costs_no_other_row(
+    three: Path, tmp_path: Path, fake_backend: FakeBackend
+) -> None:
+    lines = ["https://h/a.jpg", str(three / "ai.png")]
+    (tmp_path / "list").write_text("\n".join(lines))
+    outcome = run("scan", "--list", tmp_path / "list", "--json")
+    assert outcome.code == 3
+    assert [(row["path"], row["status"]) for row in rows(outcome.stdout)] == [
+        (lines[0], "permission_denied"),
+        (lines[1], "ok"),
+    ]
+
+
 def test_lists_may_end_their_lines_as_windows_does(
     three: Path, tmp_path: Path, fake_backend: FakeBackend
 ) -> None:
@@ -421,6 +441,8 @@ def test_lists_may_end_their_lines_as_windows_does(
         (("--decode-seconds", "5"), "--decode-seconds and --decode-memory need --isolate"),
         (("--decode-memory", "512"), "--decode-seconds and --decode-memory need --isolate"),
         (("-0",), "-0 is of paths from a list"),
+        (("--remote-seconds", "30"), "--remote-seconds needs --remote"),
+        (("--rescan", "--no-store"), "--rescan is of what a store knows"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(
@@ -495,12 +517,57 @@ def test_a_store_that_is_none_stops_no_scan(
 ) -> None:
     path = tmp_path / "mine.sqlite3"
     path.write_bytes(b"not a database" * 100)
+    before = path.read_bytes()
     outcome = run("scan", three, "--store", path)
     assert outcome.code == 0
-    assert "set aside" in outcome.stderr
+    assert "can't be used (file is not a database); nothing is remembered" in outcome.stderr
+    assert path.read_bytes() == before
 
 
 # inspect
+
+
+def test_inspect_never_draws_over_the_picture(folder: Path, fake_backend: FakeBackend) -> None:
+    picture = folder / "a.png"
+    picture.write_bytes(plain(GREY))
+    (folder / "link.png").symlink_to("a.png")
+    for overlay in ("a.png", "link.png"):
+        outcome = run("inspect", picture, "--overlay", folder / overlay)
+        assert (outcome.code, len(outcome.stderr.splitlines())) == (2, 1)
+        assert "is the file to inspect" in outcome.stderr
+    assert picture.read_bytes() == plain(GREY)
+
+
+def test_names_longer_than_any_file_has(folder: Path, fake_backend: FakeBackend) -> None:
+    name = "n" * 300 + ".png"
+    for command in (("inspect", name), ("scan", name, "--no-store")):
+        outcome = run(*command)
+        assert outcome.code == 3
+        assert "Traceback" not in outcome.stderr
+
+
+def test_a_model_of_such_a_name_is_one_line(three: Path) -> None:
+    outcome = run("scan", three, "--model", "n" * 300)
+    assert (outcome.code, len(outcome.stderr.splitlines())) == (2, 1)
+
+
+def test_inspect_refuses_an_option_that_would_do_nothing(three: Path) -> None:
+    outcome = run("inspect", three / "ai.png", "--remote-seconds", "5")
+    assert outcome.code == 2
+    assert "--remote-seconds needs --remote" in outcome.stderr
+
+
+@pytest.mark.parametrize("flags", [["scan"], ["inspect"], ["inspect", "--json"]])
+def test_output_that_is_not_utf8(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str]
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    picture = folder / "gr\u00fcn.png"
+    picture.write_bytes(declared_ai())
+    command = [sys.executable, "-m", "fakescan", *flags, str(picture)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stderr.count(b"Traceback")) == (0, 0)
+    assert ("gr\u00fcn.png".encode() if "--json" in flags else b"gr?n.png") in done.stdout
 
 
 def test_inspect_shows_where_a_mark_is(folder: Path, fake_backend: FakeBackend) -> None:
@@ -622,6 +689,11 @@ def test_no_reader_at_all_changes_no_exit_code_to_that_of_ai(
         ("2>&-", "--json", 0),
         (">&-", "--json", 2),
         (">/dev/full", "--json", 2),
+        ("2>/dev/full", "", 0),
+        ("2>/dev/full", "gone.png", 3),
+        ("2>/dev/full", "--report gone/out.csv", 2),
+        ("2>/dev/full", "--unknown", 2),
+        (">/dev/full 2>/dev/full", "", 2),
     ],
 )
 def test_closed_and_full_streams(
@@ -634,7 +706,7 @@ def test_closed_and_full_streams(
     )
     assert done.returncode == code
     assert b"Traceback" not in done.stderr
-    if flags.startswith("--report"):
+    if flags == "--report out.csv":
         assert len((tmp_path / "out.csv").read_text().splitlines()) == 4
 
 
@@ -699,6 +771,45 @@ def test_an_interruption_after_the_last_word_changes_nothing() -> None:
     command = [sys.executable, "-c", script, "--version"]
     ended = subprocess.run(command, capture_output=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_end_a_scan_as_an_interruption_does(
+    many: Path, tmp_path: Path, spawn: Spawn, number: signal.Signals
+) -> None:
+    process, errors = end_by_signal(number, many, tmp_path, spawn)
+    assert process.returncode == 128 + number
+    assert b"Interrupted after" in errors
+    assert b"Traceback" not in errors
+    assert not list(tmp_path.glob(".out.csv*"))
+
+
+def test_a_signal_that_is_ignored_stays_so(many: Path, tmp_path: Path, spawn: Spawn) -> None:
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process, _ = end_by_signal(signal.SIGHUP, many, tmp_path, spawn)
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+    assert process.returncode == 0
+    assert (tmp_path / "out.csv").exists()
+
+
+def end_by_signal(
+    number: signal.Signals, many: Path, tmp_path: Path, spawn: Spawn
+) -> tuple[subprocess.Popen[bytes], bytes]:
+    """A scan that gets a signal while it waits for paths, of which no more come."""
+    paths, writer = os.pipe()
+    process = spawn("scan", "-", "--report", tmp_path / "out.csv", stdin=paths)
+    os.close(paths)
+    with os.fdopen(writer, "wb", 0) as feed:
+        feed.write(b"".join(os.fsencode(path) + b"\n" for path in sorted(many.iterdir())))
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".out.csv*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(number)
+        time.sleep(0.3)
+    return process, process.communicate(timeout=30)[1]
 
 
 @pytest.mark.slow

@@ -144,6 +144,24 @@ def test_overlays_are_written_named_and_change_no_score(weights: Path, tmp_path:
             assert overlay.width >= explain.SHORTEST_SIDE
 
 
+def test_an_overlay_replaces_a_link_and_nothing_that_it_leads_to(
+    weights: Path, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious.jpg"
+    precious.write_bytes(b"mine")
+    path = save_picture(tmp_path / "a.png", 100, 70)
+    (finding,) = scan([path], ScanOptions(models=(str(weights),)))
+    folder = explain.OverlayFolder(
+        tmp_path / "overlays", explain.Explainer([weights]), max_pixels=10**6, every=True
+    )
+    place = tmp_path / "overlays" / explain.overlay_name(finding)
+    place.symlink_to(precious)
+    assert folder.add(finding).overlay == str(place)
+    assert precious.read_bytes() == b"mine"
+    assert not place.is_symlink()
+    assert list(place.parent.iterdir()) == [place]
+
+
 def test_a_file_that_changed_since_gets_no_overlay(weights: Path, tmp_path: Path) -> None:
     path = save_picture(tmp_path / "picture.png", 64, 64)
     (finding,) = scan([path], ScanOptions(models=(str(weights),)))

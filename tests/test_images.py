@@ -19,7 +19,7 @@ from conftest import (
     png_chunk,
     png_with_chunks,
 )
-from PIL import Image
+from PIL import Image, WebPImagePlugin
 
 from fakescan.images import (
     compute_sha256,
@@ -280,13 +280,25 @@ def test_the_limit_on_pixels_is_the_callers() -> None:
     assert decode(plain(size=(32, 32)), max_pixels=1024).width == 32
 
 
-# WebP's reader alone holds on to it: nothing above 179 megapixels.
-@pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix != ".webp"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_pillows_own_limit_is_another(suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # It is global to the process, and twice as much is an error.
     data = plain(suffix=suffix)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert decode(data).width == 32
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"lossless": True}, {"exif": b"Exif\0\0"}], ids=["VP8", "VP8L", "VP8X"]
+)
+def test_a_large_webp_is_refused_before_its_decoder_is_made(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = plain(suffix=".webp", **options)
+    monkeypatch.setattr(WebPImagePlugin, "WebPImageFile", lambda stream: pytest.fail("made"))
+    refused = decode_image(Source("a.webp"), data, max_pixels=1023)
+    assert isinstance(refused, Unreadable)
+    assert (refused.status, refused.width, refused.height) == (Status.TOO_LARGE, 32, 32)
 
 
 def test_too_little_memory_is_a_status(monkeypatch: pytest.MonkeyPatch) -> None:

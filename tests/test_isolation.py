@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import subprocess
@@ -239,6 +241,22 @@ def test_stopping_early_leaves_no_worker(folder: Path, fake_backend: FakeBackend
     (worker,) = isolated._measuring._isolated._workers._idle
     isolated.close()
     assert worker._process.poll() is not None
+
+
+def test_limits_beyond_all_numbers_are_none() -> None:
+    function = IsolatedFunction(act, seconds=math.inf, memory=10**20, load=load)
+    assert function(b"data", "nothing", reserve=pytest.fail) == b"data"
+    function.close()
+
+
+def test_limits_beyond_all_numbers_on_the_command_line(
+    folder: Path, tmp_path: Path, fake_backend: FakeBackend
+) -> None:
+    (folder / "a.png").write_bytes(noisy())
+    report = tmp_path / "out.json"
+    flags = ("--isolate", "--decode-seconds", "inf", "--decode-memory", "99999999999999")
+    assert run("scan", folder, "--report", report, *flags).code == 0
+    assert json.loads(report.read_text())["settings"]["decode_memory"] == 99999999999999
 
 
 def test_the_command_line_isolates(folder: Path, fake_backend: FakeBackend) -> None:

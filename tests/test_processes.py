@@ -153,6 +153,18 @@ def test_interruptions_that_wait_can_be_seen() -> None:
         assert held == [signal.SIGINT]
 
 
+def test_other_requests_to_end_wait_too_and_are_sent_anew() -> None:
+    got: list[int] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt), hold_interruptions() as held:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert (held, got) == ([signal.SIGTERM], [])
+        assert got == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def test_a_batch_size_is_refused_before_data_is_looked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

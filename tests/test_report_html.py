@@ -5,6 +5,7 @@ import gc
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -388,6 +389,17 @@ def test_flagged_files_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     findings = [picture_finding(path, verdict, score) for verdict, score in verdicts]
     page = write_report(tmp_path / "out.html", findings)
     assert sorted(read_data(page, "rest")["thumbnails"]) == ["2", "3", "4", "5"]
+
+
+def test_an_overlay_in_a_folder_whose_name_is_no_text_is_linked(tmp_path: Path) -> None:
+    finding = picture_finding(save_noise(tmp_path / "a.png"))
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    finding = replace(finding, overlay=str(folder / "a.png"))
+    page = write_report(tmp_path / "out.html", [finding])
+    assert read_data(page, "findings")[0]["overlay"] == "./%FF/a.png"
+    page = write_report(folder / "out.html", [replace(finding, overlay=str(tmp_path / "a.png"))])
+    assert read_data(page, "findings")[0]["overlay"] == "./../a.png"
 
 
 def test_overlays_are_linked_and_shown_small(tmp_path: Path) -> None:

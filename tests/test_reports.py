@@ -286,6 +286,17 @@ def test_formulas_are_disarmed(start: str) -> None:
     assert record["path"] == record["prompt"] == record["camera_make"] == text
 
 
+def test_the_bytes_of_a_name_are_no_formula_and_can_be_decoded() -> None:
+    finding = replace(JUDGED, source=Source(os.fsdecode(b"\xf8\xff\xff.png")))
+    record = to_record(finding)
+    assert base64.b64decode(str(record["path_base64"])) == b"\xf8\xff\xff.png"
+    assert str(record["path_base64"]).startswith("+")
+    cell = cells_of(finding)["path_base64"]
+    assert base64.b64decode(cell, validate=True) == b"./\xf8\xff\xff.png"
+    other = replace(JUDGED, source=Source(os.fsdecode(b"a\xff+.png")))
+    assert cells_of(other)["path_base64"] == to_record(other)["path_base64"]
+
+
 def test_prompt_is_cut_after_its_controls_are_removed() -> None:
     prompt = "line\n\x00\x1b[31m\x85" + "é" * 300
     finding = with_provenance(JUDGED, Provenance(prompt=prompt))
@@ -458,6 +469,24 @@ def test_report_through_a_link_keeps_the_link(tmp_path: Path) -> None:
     assert target.read_text().startswith("path,")
 
 
+def test_a_report_keeps_the_permissions_of_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.touch()
+    path.chmod(0o640)
+    with open_report(path, HEADER, Summary()):
+        (temporary,) = tmp_path.glob(".out.csv.tmp-*")
+        assert temporary.stat().st_mode & 0o777 == 0o640
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert path.read_text().startswith("path,")
+
+
+def test_a_report_may_have_the_longest_name(tmp_path: Path) -> None:
+    path = tmp_path / f"{'ä' * 125}x.csv"
+    check_report_path(path)
+    write_report(path, [])
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_kill_leaves_no_half_report(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     path.write_text("old")
@@ -557,6 +586,8 @@ def path_of(make: Callable[[Path], None], name: str) -> Callable[[Path], Path]:
         (path_of(lambda folder: (folder / "a").touch(), "a/out.csv"), "doesn't exist"),
         (path_of(lambda folder: (folder / "a.csv").mkdir(), "a.csv"), "is a folder"),
         (path_of(lambda folder: os.mkfifo(folder / "a.csv"), "a.csv"), "pipe or device"),
+        (path_of(lambda folder: None, "a" * 252 + ".csv"), "name is too long"),
+        (path_of(lambda folder: None, "a" * 256 + "/a.csv"), "doesn't exist"),
     ],
 )
 def test_report_paths_are_checked(
@@ -688,6 +719,11 @@ def summarise(flagged: list[Finding], other_files: int) -> str:
     output = io.StringIO()
     print_summary(summary, Console(file=output, width=40))
     return output.getvalue()
+
+
+@pytest.mark.parametrize("letter", "\u200b\u200c\u200d\u2060\ufeff\u202e\x1b")
+def test_letters_that_show_nothing_are_shown(letter: str) -> None:
+    assert make_printable(f"a{letter}b") == "a\ufffdb"
 
 
 def test_summary_in_a_few_lines() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from conftest import SUFFIXES, plain
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
 
 from fakescan.records import FakescanError, Source, Status
 from fakescan.sources import (
@@ -23,8 +24,11 @@ from fakescan.sources import (
     problem_of,
     read_paths,
     sniff_media_type,
+    temporary_path,
 )
+from fakescan.sources import finder as finder_module
 from fakescan.sources.finder import _RealPaths
+from fakescan.sources.formats import OVERLAY_SOFTWARE
 
 
 def find(*paths: Path | str, **options: Any) -> list[str]:
@@ -278,6 +282,72 @@ def test_a_folder_that_cannot_be_listed_gets_a_row(
     }
 
 
+def test_files_that_cannot_be_read_get_a_row_whatever_their_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(folder, "locked", "plain")
+    open_source = Source.open
+
+    def deny(source: Source) -> Any:
+        if source.path.endswith("locked"):
+            raise PermissionError(errno.EACCES, "denied", source.path)
+        return open_source(source)
+
+    monkeypatch.setattr(Source, "open", deny)
+    finder = SourceFinder([str(folder)])
+    assert [(os.path.basename(one.path), one.problem) for one in finder] == [
+        ("locked", Status.PERMISSION_DENIED)
+    ]
+    assert finder.other_files == 1
+
+
+def test_a_range_of_nothing_ends_with_one_row(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finder_module, "MOST_MISSING", 5)
+    fill(folder, "4.png", "6.png")
+
+    def found(name: str) -> list[tuple[str, Status | None]]:
+        sources = SourceFinder([str(folder / name)])
+        return [(os.path.basename(source.path), source.problem) for source in sources]
+
+    missing = Status.NOT_FOUND
+    assert found("gone{1..99999999999}.png") == [("gone{1..99999999999}.png", missing)]
+    assert found("gone{1..5}.png") == [(f"gone{number}.png", missing) for number in range(1, 6)]
+    assert found("{3..99999999999}.png") == [
+        ("3.png", missing),
+        ("4.png", None),
+        ("5.png", missing),
+        ("6.png", None),
+        *((f"{number}.png", missing) for number in range(7, 12)),
+        ("{3..99999999999}.png", missing),
+    ]
+
+
+def test_urls_that_may_not_be_opened_are_rows() -> None:
+    urls = {
+        "https://user:pass@h/a.jpg?sig=x": ("https://h/a.jpg?sig=...", Status.PERMISSION_DENIED),
+        "zip://a.jpg::s3://b/x.zip": ("zip://a.jpg::s3://b/x.zip", Status.PERMISSION_DENIED),
+        "ftp://h/a.jpg": ("ftp://h/a.jpg", Status.NOT_FOUND),
+        "zip://a.jpg": ("zip://a.jpg", Status.NOT_FOUND),
+    }
+    assert [(one.path, one.problem) for one in SourceFinder(urls)] == list(urls.values())
+
+
+def test_files_being_written_are_no_other_files(folder: Path) -> None:
+    fill(folder, "notes")
+    for name in ("out.csv", "n" * 255):
+        temporary_path(folder / name).touch()
+    overlay = Image.new("RGB", (8, 8))
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", OVERLAY_SOFTWARE)
+    overlay.save(temporary_path(folder / "a-0123456789ab.png"), "PNG", pnginfo=mark)
+    (folder / ".mine.tmp-1-0123abcd").write_bytes(plain())
+    finder = SourceFinder([str(folder)], hidden=True, overlays=os.path.realpath(folder))
+    assert [os.path.basename(source.path) for source in finder] == [".mine.tmp-1-0123abcd"]
+    assert finder.other_files == 1
+
+
 def test_excluded_files_and_folders_are_passed_over(folder: Path, tmp_path: Path) -> None:
     fill(folder, "out.png", "overlays/1.png", "a.png")
     (folder / "link.png").symlink_to("out.png")
@@ -312,6 +382,7 @@ def test_folders_nested_deeper_than_python_recurses(folder: Path) -> None:
         (PermissionError(), Status.PERMISSION_DENIED),
         (IsADirectoryError(), Status.NOT_A_REGULAR_FILE),
         (ValueError("embedded null byte"), Status.NOT_FOUND),
+        (OSError(errno.ENAMETOOLONG, "file name too long"), Status.NOT_FOUND),
         (OSError(errno.EIO, "input/output error"), Status.READ_ERROR),
     ],
 )
@@ -367,6 +438,26 @@ def test_paths_split_at_newline_or_nul() -> None:
     ]
 
 
+@pytest.mark.parametrize("separator", [b"\n", b"\0"])
+def test_a_mark_at_the_beginning_of_a_list_is_no_part_of_a_path(separator: bytes) -> None:
+    text = separator.join((b"\xef\xbb\xbfa.png", b"\xef\xbb\xbfb.png"))
+    assert list(read_paths(io.BytesIO(text), separator=separator)) == ["a.png", "\ufeffb.png"]
+
+
+def test_a_name_may_begin_with_the_mark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    fill(folder, "\ufeffa.png")
+    text = "\ufeffa.png\r\n".encode()
+    assert list(read_paths(io.BytesIO(text), separator=b"\n")) == ["\ufeffa.png"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_is_refused(encoding: str) -> None:
+    stream = io.BytesIO("\ufeffa.png\nb.png\n".encode(encoding))
+    with pytest.raises(FakescanError, match="save it as UTF-8"):
+        list(read_paths(stream, separator=b"\n"))
+
+
 class Trickle(io.RawIOBase):
     """A pipe that gives a few bytes at a time."""
 
@@ -383,6 +474,8 @@ class Trickle(io.RawIOBase):
     st.integers(1, 20),
 )
 def test_paths_survive_any_split_of_the_stream(names: list[bytes], step: int) -> None:
+    assume(not any(name.endswith(b"\r") for name in names))
+    assume(not names or names[0][:2] not in {b"\xff\xfe", b"\xfe\xff", b"\xef\xbb"})
     stream: Any = Trickle(b"\n".join(names), step)
     assert [os.fsencode(path) for path in read_paths(stream, separator=b"\n")] == names
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import plain
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -338,8 +339,8 @@ print(shared.notice)
 # Stores that can't be used
 
 
-@pytest.mark.parametrize("version", [0, STORE_VERSION + 1])
-def test_store_of_another_version_is_set_aside(path: Path, version: int) -> None:
+@pytest.mark.parametrize("version", [0, STORE_VERSION - 1])
+def test_store_of_an_older_version_is_set_aside(path: Path, version: int) -> None:
     with Store(path) as store:
         store.put(OLD, MEASUREMENT, KEY)
     # The other version is still running, and what it wrote last is only in its log.
@@ -358,16 +359,55 @@ def test_store_of_another_version_is_set_aside(path: Path, version: int) -> None
     other.close()
 
 
+def test_store_of_a_newer_version_is_done_without(path: Path) -> None:
+    with Store(path) as store:
+        store.put(OLD, MEASUREMENT, KEY)
+    newer = sqlite3.connect(path)
+    newer.execute(f"PRAGMA user_version = {STORE_VERSION + 1}")
+    newer.close()
+    with Store(path) as store:
+        assert store.notice is not None and "nothing is remembered" in store.notice
+        assert f"of version {STORE_VERSION + 1}" in store.notice
+        store.put(OLD, numbered(1), KEY)
+    assert count_rows(path) == 1
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "other", "zeros"])
+def test_a_file_that_is_no_store_stays_as_it_is(path: Path, kind: str) -> None:
+    path.parent.mkdir()
+    if kind == "other":
+        other = sqlite3.connect(path)
+        other.execute("CREATE TABLE files (name TEXT)")
+        other.close()
+    else:
+        path.write_bytes(plain(suffix=".jpg") if kind == "jpeg" else bytes(5000))
+    before = path.read_bytes()
+    with Store(path) as store:
+        assert store.notice is not None and "nothing is remembered" in store.notice
+        store.put(OLD, MEASUREMENT, KEY)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_whatever_lies_at_its_own_place_was_a_store() -> None:
+    path = default_store_path()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(5000))
+    with Store(path) as store:
+        assert store.notice is not None and "set-aside-1" in store.notice
+
+
 def test_corrupt_stores_are_set_aside_one_by_one(path: Path) -> None:
     path.parent.mkdir()
     for number in (1, 2):
-        path.write_bytes(b"no database %d" % number * 1000)
+        path.write_bytes(b"SQLite format 3\0" + b"no database %d" % number * 1000)
         with Store(path) as store:
             assert store.notice is not None and f"set-aside-{number}" in store.notice
             store.put(OLD, MEASUREMENT, KEY)
         assert count_rows(path) == 1
         aside = path.with_name(f"measurements.sqlite3.set-aside-{number}")
-        assert aside.read_bytes().startswith(b"no database %d" % number)
+        assert b"no database %d" % number in aside.read_bytes()
 
 
 def test_damage_found_while_scanning(path: Path) -> None:

@@ -8,6 +8,10 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -73,6 +77,21 @@ app.command("models")(listing.models)
 
 def main() -> None:
     """Run the program; the one place where a user's mistake becomes a line and an exit code."""
+    stopped: list[int] = []
+    with _stop_as_interruption(stopped):
+        try:
+            _run()
+        except SystemExit as ending:
+            if stopped and ending.code == ExitCode.INTERRUPTED:
+                sys.exit(_BY_SIGNAL + stopped[0])
+            raise
+        finally:
+            # All is said and done: an interruption of the interpreter's own ending would only turn
+            # the exit code into a signal's.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _run() -> None:
     try:
         # Decoders warn of what hostile files hold; a row with a status says what a user needs.
         warnings.filterwarnings("ignore", module="PIL")
@@ -86,7 +105,7 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             _end("no space is left where the output goes", ExitCode.DID_NOT_RUN)
         # A mistake of ours. Python's own exit code for it, 1, would say that AI was found.
-        traceback.print_exc()
+        _say(traceback.format_exc())
         sys.exit(ExitCode.DID_NOT_RUN)
     except SystemExit as ending:
         # Typer makes an exit of Ctrl-C, without a word; commands that have more to say about it
@@ -100,18 +119,45 @@ def main() -> None:
         raise
     except KeyboardInterrupt:  # before typer took over, or after it let go
         _end("interrupted", ExitCode.INTERRUPTED)
+
+
+@contextmanager
+def _stop_as_interruption(stopped: list[int]) -> Iterator[None]:
+    """Let other requests to end do as Ctrl-C does, which tidies up; `stopped` gets their numbers.
+
+    Who ignores one, as nohup has it, goes on ignoring it.
+    """
+    process = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a fork's, which has nothing to tidy up
+            os._exit(_BY_SIGNAL + number)
+        stopped.append(number)
+        raise KeyboardInterrupt
+
+    names = ("SIGTERM", "SIGHUP") if current_thread() is main_thread() else ()
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
     finally:
-        # All is said and done: an interruption of the interpreter's own ending would only turn
-        # the exit code into a signal's.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _end(message: str, code: int) -> NoReturn:
-    try:
-        print(f"fakescan: {message}", file=sys.stderr, flush=True)  # noqa: T201
-    except BrokenPipeError:
-        drop_output(sys.stderr)
+    _say(f"fakescan: {message}\n")
     sys.exit(code)
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:  # nobody reads it, or there is no room for it
+        drop_output(sys.stderr)
 
 
 def _fill_closed_streams() -> None:
@@ -127,3 +173,6 @@ def _fill_closed_streams() -> None:
 
 
 _STANDARD_ERROR = 2
+
+_BY_SIGNAL = 128
+"""What shells add to the number of the signal that ended a program."""

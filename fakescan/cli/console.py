@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from rich.console import Console
@@ -13,6 +14,12 @@ from fakescan.records import ExitCode
 class OutputConsole(Console):
     """Rich's console on standard output, whose reader may leave early: `| head`."""
 
+    def __init__(self) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A name may have letters that the terminal's encoding hasn't.
+            sys.stdout.reconfigure(errors="replace")
+        super().__init__()
+
     def on_broken_pipe(self) -> None:
         """Raise ReaderLeftError. Rich would end with 1, which says here that AI was found."""
         drop_output()
@@ -20,7 +27,7 @@ class OutputConsole(Console):
 
 
 class ErrorConsole(Console):
-    """Rich's on standard error. Where its reader left, what is left to say is said to nobody."""
+    """Rich's on standard error. Where nothing can be written, all is said to nobody."""
 
     def __init__(self) -> None:
         super().__init__(stderr=True)
@@ -28,3 +35,10 @@ class ErrorConsole(Console):
     def on_broken_pipe(self) -> None:
         """Go on: the exit code is still what the scan found."""
         drop_output(sys.stderr)
+
+    def _check_buffer(self) -> None:
+        # Rich knows of readers that left, and of no full disks.
+        try:
+            super()._check_buffer()
+        except OSError:
+            drop_output(sys.stderr)

@@ -8,9 +8,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from fakescan.records import FakescanError
 
 STANDARD_INPUT = "-"
+
+
+def real_input(path: str) -> str:
+    """The real path of the file that is read for `path`: of a member, that of its archive."""
+    from fakescan.sources.keys import split_member
+
+    member = split_member(path)
+    return os.path.realpath(path if member is None else member.archive)
+
+
+def check_remote_seconds(context: typer.Context, remote: bool) -> None:
+    """Raise FakescanError where the command was given --remote-seconds in vain."""
+    source = context.get_parameter_source("remote_seconds")
+    if not remote and source is not None and source.name == "COMMANDLINE":
+        raise FakescanError("--remote-seconds needs --remote.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +59,12 @@ class Inputs:
     def can_repeat(self) -> bool:
         """Whether `expand` gives the same again: what a pipe held is gone."""
         return STANDARD_INPUT not in self.paths and all(one.is_file() for one in self.lists)
+
+    def real_paths(self) -> dict[str, str]:
+        """What is read by the names given here, as real paths, each with the words for it."""
+        lists = {os.path.realpath(one): "also a --list" for one in self.lists}
+        paths = (path for path in self.paths if path != STANDARD_INPUT)
+        return lists | dict.fromkeys(map(real_input, paths), "also to be scanned")
 
     def check(self, remote_seconds: float | None) -> None:
         """Raise FakescanError for what can't be read, and for URLs if `remote_seconds` is None."""

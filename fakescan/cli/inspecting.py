@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fakescan.cli.inputs import check_remote_seconds, real_input
 from fakescan.cli.options import (
     AiLabelsOption,
     DeviceOption,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
+    context: typer.Context,
     file: Annotated[str, typer.Argument(help="One picture.")],
     model: ModelsOption = None,
     weights: WeightsOption = None,
@@ -58,9 +61,12 @@ def inspect(
     from fakescan.reports import to_record
     from fakescan.sources import check_path, is_archive
 
-    if Path(file).is_dir():
+    if os.path.isdir(file):
         raise FakescanError(f"{file} is a folder: fakescan scan {file}")
+    check_remote_seconds(context, remote)
     check_path(file, remote_seconds if remote else None)
+    if overlay is not None and os.path.realpath(overlay) == real_input(file):
+        raise FakescanError(f"--overlay {overlay} is the file to inspect; name another.")
     if is_archive(file):
         raise FakescanError("An archive holds many files: fakescan scan it, or name a member.")
     options = ScanOptions(
@@ -79,7 +85,8 @@ def inspect(
         if overlay is not None:
             finding = _draw(finding, overlay, options)
         if json_output:
-            typer.echo(json.dumps(to_record(finding), indent=1, ensure_ascii=False))
+            # JSON is UTF-8, whatever the terminal's encoding is.
+            typer.echo(json.dumps(to_record(finding), indent=1, ensure_ascii=False).encode())
         else:
             _print(finding, OutputConsole())
         if finding.status != Status.OK:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import typer
 
-from fakescan.cli.inputs import STANDARD_INPUT
+from fakescan.cli.inputs import Inputs
 from fakescan.cli.streams import ReaderLeftError, drop_output
 from fakescan.records import ExitCode, FakescanError, Finding
 
@@ -64,6 +64,12 @@ class _WatchedReport:
                 raise
 
 
+def store_files(store: Path | None) -> Iterator[Path]:
+    """The store and SQLite's own files, which come and go beside it."""
+    if store is not None:
+        yield from (store.with_name(store.name + end) for end in ("", "-wal", "-shm", "-journal"))
+
+
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """Where findings go. With `fail_on_ai`, the exit code tells of all of them."""
@@ -74,24 +80,28 @@ class Outputs:
     overlay_all: bool
     fail_on_ai: bool
 
-    def check(self, paths: Iterable[str]) -> None:
-        """Raise FakescanError for reports that can't be written, or that are `paths` to scan."""
+    def check(self, inputs: Inputs, store: Path | None) -> None:
+        """Raise FakescanError for what can't be written, or would take the place of another file.
+
+        `store` is the one that was named.
+        """
         from fakescan.reports import check_report_path
 
         if self.overlay_all and self.overlay is None:
             raise FakescanError("--overlay-all needs --overlay FOLDER.")
-        inputs = {os.path.realpath(path) for path in paths if path != STANDARD_INPUT}
-        targets: set[str] = set()
         for report in self.reports:
             check_report_path(report)
-            target = os.path.realpath(report)
-            if target in inputs:
-                raise FakescanError(
-                    f"The report {report} is also to be scanned; name another file."
-                )
-            if target in targets:
-                raise FakescanError(f"The report {report} is named twice.")
-            targets.add(target)
+        taken = inputs.real_paths()
+        written = [("report", path) for path in self.reports]
+        written += [("store", path) for path in store_files(store)]
+        overlay = None if self.overlay is None else os.path.realpath(self.overlay)
+        for kind, path in written:
+            target = os.path.realpath(path)
+            if target in taken:
+                raise FakescanError(f"The {kind} {path} is {taken[target]}; name another file.")
+            if target == overlay:
+                raise FakescanError(f"The {kind} {path} is also --overlay, which is a folder.")
+            taken[target] = "named twice"
 
     def open_standard(self) -> list[Report]:
         """What goes to standard output: JSON Lines, or a table where there is no report."""

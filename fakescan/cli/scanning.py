@@ -22,7 +22,7 @@ from fakescan.cli.distributing import (
     PartsOption,
     RayAddressOption,
 )
-from fakescan.cli.inputs import Inputs
+from fakescan.cli.inputs import Inputs, check_remote_seconds
 from fakescan.cli.options import (
     AiLabelsOption,
     BackendOption,
@@ -36,7 +36,8 @@ from fakescan.cli.options import (
     RemoteSecondsOption,
     WeightsOption,
 )
-from fakescan.cli.outputs import Outputs
+from fakescan.cli.outputs import Outputs, store_files
+from fakescan.isolation import LONGEST_SECONDS
 from fakescan.records import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_CROPS,
@@ -71,6 +72,7 @@ EXIT_CODES = (
 
 
 def scan(
+    context: typer.Context,
     paths: Annotated[
         list[str] | None,
         typer.Argument(help="Files, folders, archives, URLs; - reads paths from standard input."),
@@ -171,13 +173,16 @@ def scan(
     outputs = Outputs(tuple(report or ()), json_lines, overlay, overlay_all, fail_on_ai)
     inputs = Inputs(tuple(paths or ()), tuple(path_list or ()), null_separated)
     inputs.check(remote_seconds if remote else None)
-    outputs.check(inputs.paths)
+    outputs.check(inputs, store)
+    check_remote_seconds(context, remote)
     if no_store and store is not None:
         raise FakescanError("--store and --no-store contradict each other; leave one out.")
+    if no_store and rescan:
+        raise FakescanError("--rescan is of what a store knows; leave it or --no-store out.")
     if not isolate and (decode_seconds, decode_memory) != (None, None):
         raise FakescanError("--decode-seconds and --decode-memory need --isolate.")
     store = None if no_store else store or default_store_path()
-    written = (*outputs.reports, *_store_files(store))
+    written = (*outputs.reports, *store_files(store))
     options = ScanOptions(
         models=tuple(model or ()),
         weights=tuple(weights or ()),
@@ -202,7 +207,7 @@ def scan(
         remote=remote,
         remote_seconds=remote_seconds,
         isolate=isolate,
-        decode_seconds=decode_seconds or DEFAULT_DECODE_SECONDS,
+        decode_seconds=min(decode_seconds or DEFAULT_DECODE_SECONDS, LONGEST_SECONDS),
         decode_memory=decode_memory or DEFAULT_DECODE_MEMORY,
     )
     with ExitStack() as stack:
@@ -271,12 +276,6 @@ def _scan(
 def _notify(errors: Console, store: Store | None) -> None:
     if store is not None and store.notice is not None:
         errors.print(store.notice, highlight=False, markup=False, soft_wrap=True)
-
-
-def _store_files(store: Path | None) -> Iterator[Path]:
-    # SQLite's own files come and go beside the store, and are no part of what is scanned.
-    if store is not None:
-        yield from (store.with_name(store.name + end) for end in ("", "-wal", "-shm", "-journal"))
 
 
 def _with_progress(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,14 +63,21 @@ def locate_models_named(
             architecture = model.removeprefix(TIMM_PREFIX)
             file = Path(next(files))
             found.append(read_timm(architecture, file, ai_labels, as_shipped=as_shipped))
-        elif model not in shipped and Path(model).is_dir():
+        elif model not in shipped and os.path.isdir(model):
             folder = Path(model)
             name = folder.resolve().name
             found.append(read_folder(folder, name, "local", ai_labels, as_shipped=as_shipped))
         else:
-            found.append(locate(model))
+            found.append(_locate_own(model))
     _check_labels(found, ai_labels)
     return tuple(found) or default_models()
+
+
+def _locate_own(model: str) -> Path:
+    try:
+        return locate(model)
+    except OSError as error:  # a name longer than any file's
+        raise FakescanError(f"--model {model}: {error.strerror}.") from error
 
 
 def _check_labels(found: Sequence[LocatedModel], ai_labels: Sequence[str]) -> None:

@@ -117,9 +117,9 @@ class Evidence:
     """One mark found in a file: what it says, how far to trust it, and where to check it.
 
     `signal` is the kind of place (`exif`, `xmp`, `c2pa`, …), `rule` the id in the catalogue of
-    marks or of the check that found it, `source` the tool or camera it names. `location` is the place by
-    exiftool's name, `offset` in bytes from the start of the file where that can be said. `value` is
-    text as the file holds it, control characters included.
+    marks or of the check that found it, `source` the tool or camera it names. `location` is the
+    place by exiftool's name, `offset` in bytes from the start of the file where that can be said.
+    `value` is text as the file holds it, control characters included.
     """
 
     signal: str

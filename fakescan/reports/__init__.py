@@ -15,6 +15,7 @@ from fakescan.reports.parquet import ParquetReport, check_pyarrow
 from fakescan.reports.record import to_record
 from fakescan.reports.report import Report, ReportHeader
 from fakescan.reports.summary import Summary
+from fakescan.sources.temporaries import LONGEST_NAME
 
 __all__ = [
     "REPORT_FORMATS",
@@ -51,14 +52,18 @@ def check_report_path(path: Path) -> None:
     """Raise FakescanError if no report could be written there, before a long scan finds out."""
     if _find_format(path) is ParquetReport:
         check_pyarrow()
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    is_there = os.path.exists(target)
+    if os.path.isdir(target):
         raise FakescanError(f"The report {path} is a folder; name a file in it.")
-    if not target.parent.is_dir():
+    if not os.path.isdir(folder):
         raise FakescanError(f"The report's folder {path.parent} doesn't exist; create it first.")
-    if target.exists() and not target.is_file():
+    if is_there and not os.path.isfile(target):
         raise FakescanError(f"The report {path} is a pipe or device; name a regular file.")
-    places = [target.parent, target] if target.exists() else [target.parent]
+    if len(os.path.basename(os.fsencode(target))) > LONGEST_NAME:
+        raise FakescanError(f"The report {path} can't be written; its name is too long.")
+    places = [folder, target] if is_there else [folder]
     if not all(os.access(place, os.W_OK) for place in places):
         raise FakescanError(f"The report {path} can't be written; its place is read-only.")
 

@@ -122,9 +122,10 @@ def flatten(record: dict[str, object]) -> dict[str, object]:
 def to_columns(record: dict[str, object]) -> list[str]:
     """The record as CSV cells in the order of `COLUMNS`; an empty cell is null.
 
-    A path that a spreadsheet would take for a formula gets `./` before it, other such text an
-    apostrophe, numbers nothing. Paths are exact otherwise; other text loses control characters,
-    which many a reader of CSV stumbles over, and a prompt is cut to `PROMPT_CHARACTERS`.
+    A path that a spreadsheet would take for a formula gets `./` before it, in `path_base64` too
+    where that begins so; other such text gets an apostrophe, numbers nothing. Paths are exact
+    otherwise; other text loses control characters, which many a reader of CSV stumbles over, and
+    a prompt is cut to `PROMPT_CHARACTERS`.
     """
     return [_format_cell(column, value) for column, value in flatten(record).items()]
 
@@ -155,8 +156,12 @@ def _encode_path(path: str) -> str | None:
     try:
         path.encode()
     except UnicodeEncodeError:
-        return base64.b64encode(os.fsencode(path)).decode()
+        return _encode_bytes(os.fsencode(path))
     return None
+
+
+def _encode_bytes(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _format_time(modified_ns: int | None) -> str | None:
@@ -218,6 +223,9 @@ def _format_cell(column: str, value: object) -> str:
         return f"{value:.4f}" if column == "score" else str(value)
     if column in _PATH_COLUMNS:
         return f"./{value}" if value.startswith(_FORMULA_STARTS) else value
+    if column == "path_base64":
+        is_formula = value.startswith(_FORMULA_STARTS)
+        return _encode_bytes(b"./" + base64.b64decode(value)) if is_formula else value
     text = value.translate(_CONTROLS)
     if column == "prompt":
         text = text[:PROMPT_CHARACTERS]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Protocol, Self, TextIO
 
 from fakescan.records import FakescanError, Finding
 from fakescan.reports.summary import Summary
+from fakescan.sources import temporary_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class TextReport(ABC):
     """A report in a UTF-8 text file. It streams: no finding is kept.
 
     It is written under a hidden temporary name in the same folder, so that a report that was
-    there before stays until this one is complete on the disk.
+    there before stays until this one is complete on the disk, and then leaves it its permissions.
     """
 
     def __init__(self, path: Path, header: ReportHeader, summary: Summary) -> None:
@@ -61,10 +61,7 @@ class TextReport(ABC):
         self.summary = summary
         # Through a link, what it points to is replaced and the link stays.
         self._target = Path(os.path.realpath(path))
-        # The random part keeps a killed run's leftovers, and other people's links, out of the way.
-        self._temporary = self._target.with_name(
-            f".{self._target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
-        )
+        self._temporary = temporary_path(self._target)
         self._file: TextIO | None = None
 
     @abstractmethod
@@ -82,6 +79,8 @@ class TextReport(ABC):
     def __enter__(self) -> Self:
         try:
             self._file = open(self._temporary, "x", encoding="utf-8", newline="")
+            with suppress(OSError):
+                self._temporary.chmod(self._target.stat().st_mode & 0o777)
             self._file.write(self.begin())
         except OSError as error:
             self._discard()

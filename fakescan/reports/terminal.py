@@ -21,9 +21,10 @@ ROWS = 50
 FEW = 10
 """Up to so many files, the table shows each that was judged, flagged or not."""
 
-# Control characters can rewrite a terminal, bidirectional ones the order of what is read.
+# Control characters can rewrite a terminal, bidirectional ones the order of what is read, and
+# those without width make two names look alike.
 _UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 _VERDICT_WORDS = {

@@ -156,7 +156,7 @@ class Archive:
             self.key_of(name),
             entry.size_bytes,
             entry.modified_ns,
-            Status.UNSUPPORTED_FORMAT if entry.is_sparse else None,
+            entry.problem,
             name,
             self.source,
             entry.offset,

@@ -52,7 +52,8 @@ def problem_of(error: OSError | ValueError) -> Status:
         return Status.PERMISSION_DENIED
     if isinstance(error, IsADirectoryError):
         return Status.NOT_A_REGULAR_FILE
-    if isinstance(error, ValueError):  # a NUL in the name
+    # A NUL in the name, or one longer than any file has.
+    if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
         return Status.NOT_FOUND
     return Status.READ_ERROR
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 from fakescan.records import Source, Status
 from fakescan.sources.archives import Archive, MemberSource
@@ -20,17 +22,22 @@ from fakescan.sources.formats import (
 )
 from fakescan.sources.keys import (
     ArchiveKey,
-    check_protocol,
     expand_ranges,
     is_compressed_tar,
     is_hidden,
     is_url,
+    may_exist,
     parse_archive,
+    problem_of_url,
     show,
     split_member,
 )
 from fakescan.sources.remote import RemoteSource, list_folder
 from fakescan.sources.shards import Shard
+from fakescan.sources.temporaries import is_temporary_name
+
+MOST_MISSING = 1_000_000
+"""Files of a range, one after the other: where more aren't there, the rest isn't looked for."""
 
 
 class _RealPaths:
@@ -69,7 +76,8 @@ class SourceFinder:
 
     A zip or tar that `paths` names is entered, as a folder is; its members come in its own order.
     URLs are opened only where `remote_seconds` tells how long a server may be silent; of folders
-    on servers, images are known by suffix alone. Iterating raises FakescanError for other URLs.
+    on servers, images are known by suffix alone. Other URLs are sources with a problem, as are
+    ranges of numbers from where on `MOST_MISSING` files in a row aren't there.
     """
 
     def __init__(
@@ -102,11 +110,26 @@ class SourceFinder:
         for given in self._paths:
             # Who names a file so, means that file.
             is_range = "{" in given and not os.path.lexists(given)
-            for path in expand_ranges(given) if is_range else (given,):
-                yield from self._named(path)
+            yield from self._range(given) if is_range else self._named(given)
+
+    def _range(self, given: str) -> Iterator[Source]:
+        # What begins with so many that are missing has one row, not one for each.
+        is_long = any(islice(expand_ranges(given), MOST_MISSING, None))
+        missing = 0
+        if is_long and not any(map(may_exist, islice(expand_ranges(given), MOST_MISSING))):
+            missing = MOST_MISSING
+        for path in expand_ranges(given):
+            missing = 0 if missing < MOST_MISSING and may_exist(path) else missing + 1
+            if missing > MOST_MISSING:
+                yield Source(show(given), problem=Status.NOT_FOUND)
+                return
+            yield from self._named(path)
 
     def _named(self, path: str) -> Iterator[Source]:
-        check_protocol(path, remote=self._remote_seconds is not None)
+        problem = problem_of_url(path, remote=self._remote_seconds is not None)
+        if problem is not None:
+            yield Source(show(path), problem=problem)
+            return
         member = split_member(path)
         if is_url(path if member is None else member.archive):
             yield from self._remote(path)
@@ -249,28 +272,32 @@ class SourceFinder:
     def _file(self, path: str, real: str) -> Iterator[Source]:
         if real in self._excluded or self._is_overlay(real):
             return
-        named = has_image_suffix(path)
+        is_image = has_image_suffix(path)
         try:
             status = os.stat(path)
+            if not is_image and stat.S_ISREG(status.st_mode):
+                is_image = sniff_media_type(_read_head(path)) is not None
         except OSError as error:
-            if named:
+            # A link that leads nowhere, or a file that is gone by now, may have been no image;
+            # one that can't be read may be one.
+            if is_image or error.errno not in _NOWHERE:
                 yield Source(path, problem=problem_of(error))
             else:
                 self.other_files += self._is_ours(path)
             return
-        regular = stat.S_ISREG(status.st_mode)
-        if not (named or (regular and sniff_media_type(_read_head(path)))):
+        if is_image:
+            if self._seen.add(real):
+                yield _source(path, status)
+        elif not is_temporary_name(os.path.basename(path)):
             self.other_files += self._is_ours(path)
-        elif self._seen.add(real):
-            yield _source(path, status)
 
     def _is_overlay(self, real: str) -> bool:
-        return (
-            self._overlays is not None
-            and os.path.dirname(real) == self._overlays
-            and is_overlay_name(real)
-            and is_overlay(_read_head(real))
-        )
+        if os.path.dirname(real) != self._overlays or not is_overlay_name(real):
+            return False
+        try:
+            return is_overlay(_read_head(real))
+        except OSError:
+            return False
 
 
 def _kind_of(entry: os.DirEntry[str]) -> bytes:
@@ -283,12 +310,12 @@ def _kind_of(entry: os.DirEntry[str]) -> bytes:
     return _LINK if is_link else _FILE
 
 
+_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+
 def _read_head(path: str) -> bytes:
-    try:
-        with Source(path).open() as file:
-            return file.read(HEAD_BYTES)
-    except OSError:
-        return b""
+    with Source(path).open() as file:
+        return file.read(HEAD_BYTES)
 
 
 def _source(path: str, status: os.stat_result) -> Source:

@@ -8,10 +8,17 @@ import re
 HEAD_BYTES = 64
 """How much of a file `sniff_media_type` wants to see."""
 
-# Suffixes of formats that share TIFF's first bytes, so that only the name tells them apart.
-TIFF_RAW_SUFFIXES = frozenset((".dng", ".cr2", ".nef", ".arw", ".pef", ".srw"))
+TIFF_RAW_MEDIA_TYPES = {
+    ".dng": "image/x-adobe-dng",
+    ".cr2": "image/x-canon-cr2",
+    ".nef": "image/x-nikon-nef",
+    ".arw": "image/x-sony-arw",
+    ".pef": "image/x-pentax-pef",
+    ".srw": "image/x-samsung-srw",
+}
+"""By the suffixes of formats that share TIFF's first bytes: only the name tells them apart."""
 
-IMAGE_SUFFIXES = TIFF_RAW_SUFFIXES.union(
+IMAGE_SUFFIXES = frozenset(TIFF_RAW_MEDIA_TYPES).union(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"),
     (".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".heics", ".heifs", ".hif"),
     (".cr3", ".raf", ".rw2", ".orf"),
@@ -85,8 +92,11 @@ OVERLAY_SOFTWARE = "fakescan"
 
 
 def is_overlay_name(name: str) -> bool:
-    """Whether a file may be an overlay by its name, which ends in twelve digits of a SHA-256."""
-    return re.search(r"-[0-9a-f]{12}\.png$", name) is not None
+    """Whether a file may be an overlay by its name, which ends in twelve digits of a SHA-256.
+
+    So may one that is being written, by its temporary name.
+    """
+    return re.search(r"-[0-9a-f]{12}\.png(\.tmp-\d+-[0-9a-f]{8})?$", name) is not None
 
 
 def is_overlay(head: bytes) -> bool:
@@ -97,4 +107,4 @@ def is_overlay(head: bytes) -> bool:
 def decoding_hint(path: str) -> str:
     """What of a name changes how the same bytes are read: a RAW suffix, or that of an image."""
     suffix = os.path.splitext(path)[1].lower()
-    return suffix if suffix in TIFF_RAW_SUFFIXES else "image" * has_image_suffix(path)
+    return suffix if suffix in TIFF_RAW_MEDIA_TYPES else "image" * has_image_suffix(path)

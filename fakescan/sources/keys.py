@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote_plus, urlsplit
 
-from fakescan.records import FakescanError
+from fakescan.records import FakescanError, Status
 
 REMOTE_PROTOCOLS = {
     "http": "http",
@@ -97,20 +97,31 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") and part.strip(".") for part in name.split("/"))
 
 
-def check_protocol(path: str, *, remote: bool) -> None:
-    """Raises FakescanError for a URL that fakescan doesn't open, or only with `remote`."""
+def problem_of_url(path: str, *, remote: bool) -> Status | None:
+    """Why a URL can't be opened at all, or not without `remote`; None for what can be tried."""
     member = split_member(path)
     target = path if member is None else member.archive
     if not is_url(target):
-        return
-    protocol = protocol_of(target)
-    if protocol in ARCHIVE_PROTOCOLS:
-        raise FakescanError(f"{show(path)}: write {protocol}://MEMBER::ARCHIVE, of one archive.")
-    if protocol not in REMOTE_PROTOCOLS:
+        return None
+    if protocol_of(target) not in REMOTE_PROTOCOLS:
+        return Status.NOT_FOUND  # neither a server that fakescan knows, nor a file of that name
+    return None if remote else Status.PERMISSION_DENIED
+
+
+def check_protocol(path: str, *, remote: bool) -> None:
+    """Raises FakescanError for a URL that fakescan doesn't open, or only with `remote`."""
+    problem = problem_of_url(path, remote=remote)
+    if problem is Status.PERMISSION_DENIED:
+        raise FakescanError(f"{show(path)} is remote: add --remote to have it opened.")
+    if problem is not None:
+        member = split_member(path)
+        protocol = protocol_of(path if member is None else member.archive)
+        if protocol in ARCHIVE_PROTOCOLS:
+            raise FakescanError(
+                f"{show(path)}: write {protocol}://MEMBER::ARCHIVE, of one archive."
+            )
         known = ", ".join(f"{name}://" for name in REMOTE_PROTOCOLS)
         raise FakescanError(f"{show(path)}: of URLs, fakescan opens {known}.")
-    if not remote:
-        raise FakescanError(f"{show(path)} is remote: add --remote to have it opened.")
 
 
 def expand_ranges(path: str) -> Iterator[str]:
@@ -127,6 +138,13 @@ def expand_ranges(path: str) -> Iterator[str]:
     for number in range(first, last + 1) if first <= last else range(first, last - 1, -1):
         head = path[: found.start()] + f"{number:0{width}}"
         yield from (head + tail for tail in expand_ranges(path[found.end() :]))
+
+
+def may_exist(path: str) -> bool:
+    """Whether a file is there, or its archive; of URLs only their servers know."""
+    member = split_member(path)
+    target = path if member is None else member.archive
+    return is_url(target) or os.path.lexists(target)
 
 
 def show(url: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from fakescan.records import Source
+from fakescan.records import FakescanError, Source
 from fakescan.sources.failures import attempt
 
 _BLOCK_BYTES = 16 << 20
@@ -50,12 +51,21 @@ def _read_once(source: Source, most: int, reserve: Callable[[int], None]) -> byt
 def read_paths(stream: BinaryIO, *, separator: bytes) -> Iterator[str]:
     """The paths on `stream`, split at `separator`, as they come; empty ones are skipped.
 
-    Of lines that end as Windows ends them, the end is no part of the path.
+    Of lines that end as Windows ends them, the end is no part of the path, nor is UTF-8's mark at
+    the beginning. Raises FakescanError for a list in UTF-16.
     """
+    is_first = True
 
     def decode(path: bytes) -> str:
+        nonlocal is_first
         has_return = separator == b"\n" and path.endswith(b"\r") and not os.path.lexists(path)
-        return os.fsdecode(path[:-1] if has_return else path)
+        path = path[:-1] if has_return else path
+        if is_first and not os.path.lexists(path):
+            if path.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise FakescanError("A list of paths is in UTF-16; save it as UTF-8.")
+            path = path.removeprefix(codecs.BOM_UTF8)
+        is_first = False
+        return os.fsdecode(path)
 
     remainder = b""
     while block := stream.read1(1 << 16) if hasattr(stream, "read1") else stream.read(1 << 16):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from fakescan.records import Status
 from fakescan.sources.failures import LARGEST_FILE, SourceError
@@ -16,25 +18,32 @@ MAX_EXTRA_BYTES = 1 << 20
 MAX_EXTRA_HEADERS = 16
 """Before one member."""
 
+MAX_LINKS = 40
+"""From one link to the next; as many as Linux follows."""
+
 _SPARSE_NAMES = {"GNU.sparse.map", "GNU.sparse.size", "GNU.sparse.major"}
 # Where GNU's sparse header, and each block that continues it, say that another block follows.
 _HAS_MAP_AT, _MAP_GOES_ON_AT = 482, 504
 
-_EXTRA_TYPES = (
-    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-)
+_LONG_NAMES = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
+"""What GNU's extra headers hold, by the names that pax has for it."""
+
+_EXTRA_TYPES = (*_LONG_NAMES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 
 
 @dataclass(frozen=True, slots=True)
 class TarEntry:
-    """A regular file in a tar: where its bytes lie. `is_sparse`: they are not all there."""
+    """A file in a tar: where its bytes lie, or why they can't be had.
+
+    `target` is the name of the member that it is a link to.
+    """
 
     name: str
     offset: int
     size_bytes: int
     modified_ns: int
-    is_sparse: bool
+    problem: Status | None = None
+    target: str | None = None
 
 
 def looks_like_tar(head: bytes) -> bool:
@@ -53,9 +62,43 @@ def looks_like_tar(head: bytes) -> bool:
 def read_tar(read_at: Callable[[int, int], bytes]) -> Iterator[TarEntry]:
     """The files of a tar in their order; `read_at(start, size)` gives its bytes, fewer at its end.
 
+    Links, hard and symbolic, have the bytes of the member that they lead to, or are `not_found`.
     Formats: ustar and pax (POSIX.1-2001), and GNU's long names. Raises SourceError where it is
     damaged or breaks off.
     """
+    members: dict[str, list[TarEntry]] | None = None
+    for entry in _walk(read_at):
+        if entry.target is not None and members is None:
+            # Most tars have no links, and need no memory for their names.
+            members = _by_name(read_at)
+        yield entry if members is None else _follow(entry, members)
+
+
+def _by_name(read_at: Callable[[int, int], bytes]) -> dict[str, list[TarEntry]]:
+    members: dict[str, list[TarEntry]] = {}
+    with suppress(SourceError):  # whoever walks on comes to it as well
+        for entry in _walk(read_at):
+            members.setdefault(posixpath.normpath(entry.name), []).append(entry)
+    return members
+
+
+def _follow(link: TarEntry, members: dict[str, list[TarEntry]]) -> TarEntry:
+    """The entry itself, or with the bytes of the member that it leads to."""
+    entry = link
+    for _ in range(MAX_LINKS):
+        if entry.target is None:
+            return replace(entry, name=link.name)
+        # Of several of a name, it leads to what was there last when it was written.
+        named = members.get(entry.target, [])
+        before = [one for one in named if one.offset < entry.offset]
+        if not named:
+            break
+        entry = before[-1] if before else named[0]
+    return replace(link, problem=Status.NOT_FOUND)
+
+
+def _walk(read_at: Callable[[int, int], bytes]) -> Iterator[TarEntry]:
+    """Its files and links, these as they stand there."""
     offset = end = 0
     extra: dict[str, str] = {}
     extra_headers = 0
@@ -75,9 +118,16 @@ def read_tar(read_at: Callable[[int, int], bytes]) -> Iterator[TarEntry]:
         size = _number(extra.get("size")) or header.size
         if offset + size > LARGEST_FILE:
             raise SourceError(Status.CORRUPT)
+        name, modified_ns = extra.get("path", header.name), int(header.mtime) * 10**9
         if header.isreg():
-            name = extra.get("path", header.name)
-            yield TarEntry(name, offset, size, int(header.mtime) * 10**9, is_sparse)
+            problem = Status.UNSUPPORTED_FORMAT if is_sparse else None
+            yield TarEntry(name, offset, size, modified_ns, problem)
+        elif header.islnk() or header.issym():
+            target = extra.get("linkpath", header.linkname)
+            # A hard link names its member as the tar does, a symbolic one from where it lies.
+            folder = "" if header.islnk() else posixpath.dirname(name)
+            target = posixpath.normpath(posixpath.join(folder, target))
+            yield TarEntry(name, offset, 0, modified_ns, target=target)
         if header.isreg() or header.type not in tarfile.SUPPORTED_TYPES:
             end = offset + size
             offset += _whole_blocks(size)
@@ -117,10 +167,10 @@ def _skip_map(read_at: Callable[[int, int], bytes], offset: int) -> int:
 
 
 def _read_extra(kind: bytes, data: bytes) -> dict[str, str]:
-    if kind == tarfile.GNUTYPE_LONGNAME:
-        return {"path": data.partition(b"\0")[0].decode(errors="surrogateescape")}
+    if kind in _LONG_NAMES:
+        return {_LONG_NAMES[kind]: data.partition(b"\0")[0].decode(errors="surrogateescape")}
     records: dict[str, str] = {}
-    while kind != tarfile.GNUTYPE_LONGLINK and data.strip(b"\0"):
+    while data.strip(b"\0"):
         # "LENGTH NAME=VALUE\n", the length that of all of it.
         digits, _, _ = data[:20].partition(b" ")
         length = _number(digits.decode("latin-1")) or 0

@@ -173,7 +173,7 @@ class HtmlReport(TextReport):
         separator = ",\n" if self._rows else "\n"
         self._remember(finding)
         self._rows += 1
-        return separator + _encode_for_script(self._compact(record))
+        return separator + _encode_for_script(self._compact(record, finding.overlay))
 
     def end(self) -> str:
         """The rest: the models that judged, the small pictures, and the script that draws."""
@@ -218,8 +218,11 @@ class HtmlReport(TextReport):
             "overlays": _by_row(with_overlay, make_overlays(with_overlay)),
         }
 
-    def _compact(self, record: dict[str, object]) -> dict[str, object]:
-        """The record without what is null or implied, and with long texts cut."""
+    def _compact(self, record: dict[str, object], overlay: str | None) -> dict[str, object]:
+        """The record without what is null or implied, and with long texts cut.
+
+        `overlay` is the path that the record's may only show.
+        """
         compact = {
             key: value if key in _EXACT else self._shorten(value)
             for key, value in record.items()
@@ -233,8 +236,8 @@ class HtmlReport(TextReport):
             compact["evidence"] = [self._shorten(list(piece.values())) for piece in shown]
             if len(pieces) > MAX_EVIDENCE:
                 compact["more_evidence"] = len(pieces) - MAX_EVIDENCE
-        if isinstance(record["overlay"], str):
-            compact["overlay"] = self._link(record["overlay"])
+        if overlay is not None:
+            compact["overlay"] = self._link(overlay)
         return compact
 
     def _compact_model(self, model: dict[str, Any]) -> list[object]:
@@ -270,7 +273,7 @@ class HtmlReport(TextReport):
         except ValueError:  # on another drive
             return None
         # The dot keeps a name with a colon from being an address of its own.
-        return "./" + quote(Path(relative).as_posix())
+        return "./" + quote(os.fsencode(Path(relative).as_posix()))
 
 
 def _by_row(pictured: list[PicturedFile], pictures: list[str | None]) -> dict[str, str]:
