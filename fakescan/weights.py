@@ -209,6 +209,7 @@ def _card(document: dict[str, Any]) -> ModelCard:
             std=_triple(given["std"]),
             mirror=given["mirror"],
             enlarge=given.get("enlarge"),  # cards written before there was any
+            windows=given.get("windows"),
             processor=given.get("processor"),
         ),
         domain=Domain(**document["domain"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CARD, encode, run, save_tiny_model
+from conftest import CARD, FakeBackend, encode, run, save_tiny_model
 from PIL import Image
 
 from fakescan.records import FakescanError, Reason, Split, Verdict
@@ -19,7 +19,7 @@ from fakescan.training.evaluate import (
     calibration_error,
     probabilities_of,
 )
-from fakescan.training.fullsize import FullSize
+from fakescan.training.fullsize import FullSize, measure_labelled
 from fakescan.weights import (
     find_user_card,
     load_card,
@@ -266,6 +266,38 @@ def test_photo_folders_calibrate_too(swin: Path, tmp_path: Path) -> None:
     assert (figures["real"], figures["ai"]) == (40, 40)
     outcome = run("calibrate", "--model", swin, "--data", folder, "--split", "test")
     assert (outcome.code, outcome.stderr.count("\n")) == (2, 1)
+
+
+class Brightness(FakeBackend):
+    """Says of dark pictures what it is told to."""
+
+    def logits(self, crops: np.ndarray) -> np.ndarray:
+        found = super().logits(crops)
+        return np.where(found < 0, np.float32(np.nan), found)
+
+
+def test_a_model_that_gives_no_number_is_one_line(tmp_path: Path) -> None:
+    data = make_classes(tmp_path / "data", count=4)
+    with pytest.raises(FakescanError, match=r"gives nan for data/real/.*png") as refused:
+        measure_labelled(data, Brightness(), CARD)
+    assert "\n" not in str(refused.value)
+
+
+def test_one_picture_in_both_classes_is_refused_by_its_names(tmp_path: Path) -> None:
+    data = make_classes(tmp_path / "data", count=4)
+    (data / "fake" / "same.png").write_bytes((data / "real" / "1.png").read_bytes())
+    words = "data/fake/same.png is AI and data/real/1.png is real, and they are one picture"
+    with pytest.raises(FakescanError, match=words):
+        measure_labelled(data, FakeBackend(), CARD)
+
+
+def test_confounders_count_as_real_and_are_told(tmp_path: Path) -> None:
+    measured = measure_labelled(make_index(tmp_path / "photos"), FakeBackend(), CARD)
+    assert (measured.confounders, measured.left_out) == (20, {})
+    card, figures = calibrate_card(UNCALIBRATED, measured)
+    assert (figures.real, figures.ai, figures.confounders) == (40, 40, 20)
+    assert "on 40 real (20 of them scans, posters and the like) and 40 AI" in card.limits[-1]
+    assert "of them" not in calibrate_card(UNCALIBRATED, draw(60, 60))[0].limits[-1]
 
 
 def test_archives_and_splits(swin: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from conftest import CARD, FakeBackend, noisy, run, save_tiny_model
 from fakescan.images import decode_image
 from fakescan.pipeline import ScanOptions, scan_batch
 from fakescan.records import DecodedImage, Source
-from fakescan.weights import Domain
+from fakescan.weights import Domain, read_card
 
 LARGE = replace(CARD, domain=Domain(32, None, "any picture"))
 
@@ -68,3 +68,20 @@ def test_a_model_sees_no_more_windows_than_its_thresholds_hold_for(
     assert isinstance(image, DecodedImage)
     (measurement,) = scan_batch([image], [FakeBackend(card)], ScanOptions())
     assert len(measurement.outputs[0].crops) == count
+
+
+@pytest.mark.parametrize(("side", "windows"), [(32, None), (80, 1)])
+def test_a_model_trained_on_single_windows_is_shown_single_windows(
+    tmp_path: Path, side: int, windows: int | None
+) -> None:
+    for number in range(24):
+        folder = tmp_path / "set" / ("FAKE" if number % 2 else "REAL")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(noisy(number, (side, side)))
+    outcome = run(
+        *("train", "--arch", "cnn", "--average", "--size", "32", "--epochs", "1"),
+        *("--batch-size", "4", "--validation-fraction", "0.3", "--data", tmp_path / "set"),
+        *("--output", tmp_path, "--name", "run", "--device", "cpu"),
+    )
+    assert outcome.code == 0, outcome.stderr
+    assert read_card(tmp_path / "run/run.json").input.windows == windows

@@ -34,7 +34,7 @@ from fakescan.training.evaluate import area_under_curve
 from fakescan.training.folds import FOLDS, assign_folds, find_components, fold_weights
 from fakescan.training.held_out import HeldOut, calibrate_by, pool
 from fakescan.training.loop import train_on
-from fakescan.training.material import held_back, photo_material
+from fakescan.training.material import held_back, part, photo_material
 from fakescan.training.options import TrainingOptions
 from fakescan.training.photos import (
     Kind,
@@ -291,6 +291,72 @@ def test_kept_folds_of_other_pictures_are_refused(photos: Photos, tmp_path: Path
         )
         with pytest.raises(FakescanError, match="of another run, or of other pictures"):
             train_photo(photos, options)
+
+
+@pytest.mark.parametrize(
+    ("kept", "digest", "words"),
+    [
+        ({"seed": 1}, None, "with --seed 1 and not --seed 0"),
+        ({"learning_rate": 0.5}, None, "with --learning-rate 0.5 and not"),
+        ({}, "0" * 64, "on other pictures"),
+        # What is ignored, and what a card from before tells nothing of, is no difference.
+        ({"shift": 9, "max_minutes": 3.0, "size": None, "name": "fold-0"}, None, "gates"),
+    ],
+)
+def test_kept_folds_of_other_options_are_refused(
+    photos: Photos,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: dict[str, object],
+    digest: str | None,
+    words: str,
+) -> None:
+    options = replace(make_options(None, tmp_path), resume=True)
+    training: dict[str, object] = {
+        "sources": list_sources(part(photos, 0)[0].origins),
+        "options": {"seed": 0, "epochs": 20, "batch_size": 16, "fold": 0, **kept},
+    }
+    if digest is not None:
+        training["pictures_sha256"] = digest
+    size = replace(CARD.input, size=128)
+    card = replace(CARD, name="fold-0", architecture=options.architecture, input=size)
+    save_tiny_model(tmp_path / "photo" / "fold-0", replace(card, training=training))
+    real = {name: replace(one, labels=0 * one.labels) for name, one in make_judged(40)[0].items()}
+    monkeypatch.setattr(crossfit, "train_on", lambda *_: None)
+    monkeypatch.setattr(crossfit, "judge_out_of_fold", lambda *_: (real,) * FOLDS)
+    with pytest.raises(FakescanError, match=words):
+        train_photo(photos, options)
+
+
+def test_an_index_may_begin_with_a_mark_and_must_name_path_and_label(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    index = tmp_path / "copy" / "index.csv"
+    text = index.read_text("utf-8")
+    index.write_text(text, "utf-8-sig")
+    assert len(read_photos(tmp_path / "copy").origins) == 96
+    for short in ("ai-0-0.jpg", ",ai", "ai-0-0.jpg,drawing"):
+        index.write_text(f"{text}{short}\n", "utf-8")
+        with pytest.raises(FakescanError, match="row 97 lacks a path, or a label of ai, real"):
+            read_photos(tmp_path / "copy")
+    # What is empty in it may be left out at its end.
+    index.write_text(f"{text}real-0-0.jpg,real,,a\n", "utf-8")
+    assert len(read_photos(tmp_path / "copy").origins) == 97
+    index.write_text(text.replace("collection", "set", 1), "utf-8")
+    with pytest.raises(FakescanError, match="no usable"):
+        read_photos(tmp_path / "copy")
+
+
+def test_a_listed_generator_of_a_collection_that_is_not_listed_is_held_back_with_it() -> None:
+    pairs = [("sd1.5", "new"), ("", "new"), ("gpt-4o", ""), ("", "other"), ("dalle-3", "")]
+    kinds = [Kind.AI, Kind.REAL, Kind.AI, Kind.REAL, Kind.AI]
+    folds = assign_folds(pairs, kinds)
+    assert (folds.touches[0] == folds.touches[1]).all()
+    # By the list alone the second picture would be nobody's, and train in every fold.
+    assert (folds.touches.sum(axis=1) == 1).all()
+    mixed = assign_folds([("sd1.5", "new"), ("gpt-4o", "new")], [Kind.AI] * 2)
+    assert (mixed.touches[0] == mixed.touches[1]).all()
 
 
 def test_network_stays_within_its_budget() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +139,29 @@ def test_what_cannot_be_measured_is_one_line(data: Path, tmp_path: Path) -> None
     weights = save_tiny_model(tmp_path / "decided", NETWORK)
     with pytest.raises(FakescanError, match="257 are the least"):
         measure_precision(weights, write_pictures(tmp_path / "few", 1, count=4), Precision.BF16)
+
+
+def test_what_was_held_back_is_asked_for_only_where_nothing_else_is(
+    data: Path, tmp_path: Path
+) -> None:
+    sure = replace(NETWORK, calibration=Calibration(slope=0.01, intercept=9.0, n=1000))
+    # The photo network ignores --validation-fraction, and its card has none.
+    photo = replace(sure, training={"options": {"seed": 0}})
+    weights = save_tiny_model(tmp_path / "photo", photo)
+    with pytest.raises(FakescanError, match="held back no share of class folders"):
+        measure_precision(weights, data, Precision.BF16)
+    for split in ("val", "test"):
+        folder = tmp_path / split
+        shutil.copytree(data / "train", folder / split)
+        if split == "test":
+            with pytest.raises(FakescanError, match="a test split alone"):
+                measure_precision(weights, folder, Precision.BF16)
+        else:
+            assert measure_precision(weights, folder, Precision.BF16).n == 300 - 256
+    half = {"options": {"seed": 0, "validation_fraction": 0.5}}
+    trained = save_tiny_model(tmp_path / "trained", replace(sure, training=half))
+    with pytest.raises(FakescanError, match="150 pictures, 257 are the least"):
+        measure_precision(trained, data, Precision.BF16)
 
 
 def test_a_missing_int8_graph_is_asked_for(tmp_path: Path) -> None:

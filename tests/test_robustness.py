@@ -281,6 +281,23 @@ def test_resamples_take_whole_sources_within_their_class() -> None:
     assert (weights[:, 3] == 1).all()
 
 
+def test_a_class_of_one_source_has_intervals_of_its_pictures() -> None:
+    kinds = ["ai"] * 40 + ["real"] * 40
+    sources = ["one"] * 40 + [f"r{number % 4}" for number in range(40)]
+    weights = draw_weights(sources, kinds, resamples=200)
+    assert (weights[0] == 1).all()
+    assert (weights[:, :40].sum(axis=1) == 40).all()
+    chosen = np.arange(80) % 2 == 0
+    found = estimate(weigh_share(chosen[:40], weights[:, :40]))
+    assert found is not None
+    assert found.low < 0.4 and found.high > 0.6
+    # The draws of the others are what they were.
+    two = [f"a{number % 2}" for number in range(40)] + sources[40:]
+    kept = draw_weights(sources[40:], kinds[40:], resamples=200)
+    assert np.array_equal(weights[:, 40:], kept)
+    assert len(set(draw_weights(two, kinds, resamples=200)[1:, 0])) == 3
+
+
 def test_a_share_of_nothing_has_an_interval_still() -> None:
     weights = draw_weights(["x"] * 50 + ["y"] * 50, ["real"] * 100, resamples=50)
     found = estimate_share(np.zeros(100, dtype=np.bool_), weights)

@@ -39,6 +39,7 @@ from fakescan.training.data import (
     Dataset,
     Pictures,
     find_data,
+    labelled_files,
     read_dataset,
     source_of,
     split_off,
@@ -177,8 +178,103 @@ def test_unreadable_and_small_pictures_are_left_out_and_counted(own_set: Path) -
         "unreadable": 1,
         "smaller_than_side": 1,
         "also_in_another_split": 0,
+        "in_both_classes": 0,
     }
     assert len(dataset.splits[Split.TRAIN]) == 8
+
+
+def test_one_picture_in_both_classes_is_left_out_of_both(own_set: Path) -> None:
+    for name in ("train/REAL/z.png", "train/FAKE/z.png", "test/REAL/z.png", "test/FAKE/y.png"):
+        (own_set / name).write_bytes(plain(70 if name.endswith("z.png") else 90))
+    (own_set / "train/REAL/y.png").write_bytes(plain(90))
+    dataset = read_dataset(own_set)
+    # Those of train stand in another split too.
+    assert dataset.left_out["also_in_another_split"] == 3
+    assert dataset.left_out["in_both_classes"] == 2
+    assert {split: len(found) for split, found in dataset.splits.items()} == {
+        Split.TRAIN: 8,
+        Split.TEST: 4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("side", "words"),
+    [
+        (64, "none of the 12 pictures in folders of classes can be used: 12 smaller than 64 px$"),
+        (32, "none of the 12 pictures in folders of classes can be used: 12 unreadable$"),
+    ],
+)
+def test_why_no_picture_is_left_is_said(own_set: Path, side: int, words: str) -> None:
+    if side == 32:
+        for path in own_set.rglob("*.png"):
+            path.write_bytes(b"no picture")
+    with pytest.raises(FakescanError, match=words):
+        read_dataset(own_set, side=side)
+
+
+def test_why_a_class_is_missing_is_said(own_set: Path) -> None:
+    for path in own_set.rglob("FAKE/*.png"):
+        path.write_bytes(plain(size=(16, 16)))
+    (own_set / "train/FAKE/broken.png").write_bytes(b"no picture")
+    words = "no pictures of class FAKE in its train split; left out: 4 smaller than 32 px, 1 unread"
+    with pytest.raises(FakescanError, match=words):
+        read_dataset(own_set, side=32)
+
+
+def make_tree(root: Path, *folders: str) -> Path:
+    for number, folder in enumerate(folders):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "a.png").write_bytes(plain(10 + number))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("root", "real", "fake", "beside"),
+    [
+        ("set", ("REAL/x",), ("FAKE/nature", "FAKE/human", "FAKE/photos/real"), ()),
+        ("set", ("photos/real", "nature/x"), ("photos/fake", "human/ai/camera"), ()),
+        ("photos", ("real",), ("fake",), ("midjourney",)),
+        ("fake", ("real/x",), ("ai",), ("x",)),
+    ],
+)
+def test_the_outermost_class_folder_counts_and_never_the_root(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    root: str,
+    real: tuple[str, ...],
+    fake: tuple[str, ...],
+    beside: tuple[str, ...],
+) -> None:
+    folder = make_tree(tmp_path / root, *real, *fake, *beside)
+    expected = {f"{root}/{name}/a.png": REAL for name in real}
+    expected |= {f"{root}/{name}/a.png": FAKE for name in fake}
+    monkeypatch.chdir(folder)
+    packed = pack_zip(folder, tmp_path / "packed.zip"), pack_tar(folder, tmp_path / "packed.tar.gz")
+    for path in (folder, Path("."), *packed):
+        found = read_dataset(path).splits[Split.TRAIN]
+        assert dict(zip(found.names, found.labels.tolist(), strict=True)) == expected
+        split, files = labelled_files(path, None)
+        assert split == Split.TRAIN
+        read = {name: (label, data()) for name, label, data in files}
+        assert {name: label for name, (label, _) in read.items()} == expected
+        assert all(data.startswith(b"\x89PNG") for _, data in read.values())
+
+
+def test_an_archive_of_the_classes_themselves_is_read(tmp_path: Path) -> None:
+    folder = make_tree(tmp_path / "real", "REAL/canon", "FAKE/nature")
+    with zipfile.ZipFile(tmp_path / "inner.zip", "w") as archive:
+        for file in folder.rglob("*.png"):
+            archive.write(file, file.relative_to(folder))
+    with tarfile.open(tmp_path / "inner.tar", "w") as tar:
+        tar.add(folder, ".")
+    for path in (tmp_path / "inner.zip", tmp_path / "inner.tar"):
+        found = read_dataset(path).splits[Split.TRAIN]
+        assert [source_of(name) for name in found.names] == ["nature", "canon"]
+        assert found.labels.tolist() == [FAKE, REAL]
+
+
+def test_the_root_may_be_a_split(own_set: Path) -> None:
+    assert set(read_dataset(own_set / "test").splits) == {Split.TEST}
 
 
 def test_larger_pictures_give_their_most_textured_window(own_set: Path) -> None:
@@ -290,7 +386,10 @@ def test_a_missing_class_is_named(own_set: Path, kept: str, missing: str) -> Non
 
 
 def test_a_missing_class_of_a_set_without_splits_is_named(own_set: Path) -> None:
+    make_tree(own_set / "one", "REAL")
     with pytest.raises(FakescanError, match=r"no pictures of class FAKE$"):
+        read_dataset(own_set / "one")
+    with pytest.raises(FakescanError, match="no pictures in folders named REAL and FAKE"):
         read_dataset(own_set / "train" / "REAL")
 
 
@@ -346,6 +445,29 @@ def test_a_split_is_drawn_by_class_and_by_seed(made_set: Path) -> None:
     assert not set(training.names) & set(validation.names)
     assert split_off(pictures, 0.25, seed=3)[1].names == validation.names
     assert split_off(pictures, 0.25, seed=4)[1].names != validation.names
+
+
+def test_copies_stay_on_one_side_of_a_split(own_set: Path) -> None:
+    def split(seed: int) -> tuple[Pictures, Pictures]:
+        return split_off(read_dataset(own_set).splits[Split.TRAIN], 0.5, seed=seed)
+
+    before = [split(seed)[1].names for seed in range(5)]
+    first = own_set / "train/REAL/0000 (2).png"
+    for number in range(3):
+        (own_set / f"train/REAL/copy {number}.png").write_bytes(first.read_bytes())
+    for seed in range(20):
+        training, validation = split(seed)
+        copies = [name for name in training.names if "copy" in name or "REAL/0000" in name]
+        assert len(copies) == 4
+        # Of seven real pictures, half would be four: three are no copies.
+        assert np.bincount(validation.labels).tolist() == [3, 2]
+    for path in own_set.rglob("copy*"):
+        path.unlink()
+    assert [split(seed)[1].names for seed in range(5)] == before
+    for path in sorted((own_set / "train/REAL").iterdir())[1:]:
+        path.write_bytes(first.read_bytes())
+    with pytest.raises(FakescanError, match="a class has copies only"):
+        split(0)
 
 
 # Augmentation
@@ -525,7 +647,7 @@ def evaluate(backend: Backend, data: Path, split: Split | None = None) -> Evalua
 @pytest.fixture
 def bright_and_dark(tmp_path: Path) -> Path:
     """A set that the brightness model tells apart, but for one picture of each class."""
-    levels = {"REAL": [DARK, DARK + 1, BRIGHT], "FAKE": [BRIGHT, BRIGHT + 1, DARK]}
+    levels = {"REAL": [DARK, DARK + 1, BRIGHT + 2], "FAKE": [BRIGHT, BRIGHT + 1, DARK + 2]}
     for name, chosen in levels.items():
         (tmp_path / "set" / name).mkdir(parents=True)
         for number, level in enumerate(chosen):
@@ -746,8 +868,132 @@ def test_a_checkpoint_of_another_network_is_one_line(
     (tmp_path / "run").mkdir()
     (tmp_path / "run/checkpoint.pt").write_bytes((unbroken / "run/checkpoint.pt").read_bytes())
     other = Architecture("cnn", {"filters": 4, "layers": 1, "dense": (8,)})
+    with pytest.raises(FakescanError, match=r"of another run, with --dense \[16\] and not"):
+        train(options(made_set, tmp_path, resume=True, architecture=other))
+    # One from before options were kept.
+    saved = torch.load(tmp_path / "run/checkpoint.pt")
+    torch.save(saved | {"run": None}, tmp_path / "run/checkpoint.pt")
     with pytest.raises(FakescanError, match="of another run, or damaged"):
         train(options(made_set, tmp_path, resume=True, architecture=other))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 1}, "--seed 0 and not --seed 1;"),
+        ({"learning_rate": 1e-3}, "--learning-rate 0.005 and not --learning-rate 0.001;"),
+        ({"optimizer": Optimizer.SGD}, "--optimizer adamw and not --optimizer sgd;"),
+        ({"flip": False}, "--flip true and not --flip false;"),
+        ({"init": "x"}, "no --init and not --init x;"),
+        (
+            {"architecture": Architecture("cnn", {**CNN.options, "average": True})},
+            "no --average and not --average true;",
+        ),
+    ],
+)
+def test_a_run_is_resumed_with_its_own_options(
+    made_set: Path,
+    tmp_path: Path,
+    unbroken: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    words: str,
+) -> None:
+    monkeypatch.setattr(loop, "initialise", lambda *_: None)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/checkpoint.pt").write_bytes((unbroken / "run/checkpoint.pt").read_bytes())
+    with pytest.raises(FakescanError, match=words) as refused:
+        train(options(made_set, tmp_path, resume=True, **changes))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("what", ["pixels", "name", "labels"])
+def test_a_run_is_resumed_on_its_own_pictures(tmp_path: Path, what: str) -> None:
+    data = make_set(tmp_path / "cifake")
+    train(options(data, tmp_path, epochs=1))
+    folder = data / "train/REAL"
+    last = sorted(folder.iterdir())[-1]
+    if what == "pixels":
+        last.write_bytes(labelled(REAL, 999))
+    elif what == "name":
+        last.rename(folder / "other.png")
+    else:
+        (data / "train/REAL").rename(data / "train/other")
+        (data / "train/FAKE").rename(data / "train/REAL")
+        (data / "train/other").rename(data / "train/FAKE")
+    with pytest.raises(FakescanError, match="of another run, on other pictures; name its own"):
+        train(options(data, tmp_path, epochs=1, resume=True))
+
+
+def test_what_decides_nothing_may_change_and_old_checkpoints_are_taken_up(
+    made_set: Path, tmp_path: Path, unbroken: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    saved = torch.load(unbroken / "run/checkpoint.pt", weights_only=True)
+    for name in ("run", "dice", "losses"):
+        del saved[name]
+    for kept in (saved, torch.load(unbroken / "run/checkpoint.pt", weights_only=True)):
+        torch.save(kept, tmp_path / "run/checkpoint.pt")
+        packed = pack_zip(made_set, tmp_path / "cifake.zip")
+        train(options(packed, tmp_path, resume=True, size=32, max_minutes=5.0))
+        assert_same_weights(tmp_path, unbroken)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_an_epoch_interrupted_while_it_is_measured_has_its_row(
+    made_set: Path, tmp_path: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
+) -> None:
+    measured = loop._Run._measure
+
+    def interrupted(self: loop._Run, at: int, losses: list[float]) -> dict[str, float]:
+        if at + 1 == epoch:
+            raise KeyboardInterrupt
+        return measured(self, at, losses)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop._Run, "_measure", interrupted)
+        train(options(made_set, tmp_path))
+    train(options(made_set, tmp_path, resume=True))
+    assert_same_weights(tmp_path, unbroken)
+
+    def rows(folder: Path) -> list[dict[str, float]]:
+        found = [json.loads(line) for line in (folder / "run/metrics.jsonl").open()]
+        return [
+            {k: row[k] for k in row if k not in {"seconds", "images_per_second"}} for row in found
+        ]
+
+    assert rows(tmp_path) == rows(unbroken)
+
+
+def test_lines_of_metrics_that_an_interruption_left_out_are_written(
+    made_set: Path, tmp_path: Path, unbroken: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/checkpoint.pt").write_bytes((unbroken / "run/checkpoint.pt").read_bytes())
+    train(options(made_set, tmp_path, resume=True))
+    lines = (unbroken / "run/metrics.jsonl").read_text()
+    assert (tmp_path / "run/metrics.jsonl").read_text() == lines
+
+
+def test_a_resumed_run_leaves_out_the_units_that_an_unbroken_one_does(
+    made_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Architecture("cnn", {**CNN.options, "dropout": 0.5})
+    train(options(made_set, tmp_path / "whole", architecture=network))
+    steps = iter(range(100))
+    plain_step = torch.optim.AdamW.step
+
+    def interrupted(self: torch.optim.AdamW, *arguments: Any) -> Any:
+        if next(steps) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain_step(self, *arguments)
+
+    broken = options(made_set, tmp_path / "broken", architecture=network)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch.optim.AdamW, "step", interrupted)
+        train(broken)
+    train(replace(broken, resume=True))
+    assert_same_weights(tmp_path / "broken", tmp_path / "whole")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,8 @@ def _print(card: ModelCard, figures: CalibrationFigures, kept: Path) -> None:
     table = Table("figure", "value", title=f"{card.name} on {figures.data}")
     table.columns[1].justify = "right"
     table.add_row("real pictures", f"{figures.real:,}")
+    if figures.confounders:
+        table.add_row("… of them confounders", f"{figures.confounders:,}")
     table.add_row("AI pictures", f"{figures.ai:,}")
     for why, count in figures.left_out.items():
         table.add_row(f"left out, {why.replace('_', ' ')}", f"{count:,}")

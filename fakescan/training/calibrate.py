@@ -37,7 +37,7 @@ class CalibrationFigures:
 
     The errors are expected calibration errors with both classes weighted evenly. `error_before` is
     that of sigmoid(logit). `error_after` is cross-fitted: each of `folds` parts of the pictures is
-    judged by a calibration fitted to the others.
+    judged by a calibration fitted to the others. `confounders` are among the `real`.
     """
 
     data: str
@@ -51,6 +51,7 @@ class CalibrationFigures:
     error_after: float
     folds: int
     program: str
+    confounders: int = 0
 
 
 def calibrate_card(card: ModelCard, measured: FullSize) -> tuple[ModelCard, CalibrationFigures]:
@@ -87,7 +88,11 @@ def calibrate_card(card: ModelCard, measured: FullSize) -> tuple[ModelCard, Cali
         error_after=balanced_calibration_error(cross_fit(logits, labels), labels),
         folds=FOLDS,
         program=f"fakescan {__version__}",
+        confounders=measured.confounders,
     )
+    scans = ""
+    if measured.confounders:
+        scans = f" ({measured.confounders} of them scans, posters and the like)"
     # How many verdicts faster arithmetic changes was counted at thresholds that no longer hold.
     metrics = {name: one for name, one in card.metrics.items() if name != VERDICTS_CHANGED}
     about = f"pictures of {shortest} to {longest} px a side, like those of {measured.found.data}"
@@ -99,7 +104,7 @@ def calibrate_card(card: ModelCard, measured: FullSize) -> tuple[ModelCard, Cali
         metrics={**metrics, "calibrated": asdict(figures)},
         limits=(
             *card.limits,
-            f"Calibrated by its user on {real} real and {ai} AI pictures of"
+            f"Calibrated by its user on {real} real{scans} and {ai} AI pictures of"
             f" {measured.found.data}: its rates hold for pictures like them.",
         ),
     )

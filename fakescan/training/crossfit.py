@@ -18,13 +18,25 @@ from fakescan.backends import BackendName
 from fakescan.gates import PHOTO_GATES
 from fakescan.records import FakescanError
 from fakescan.training.calibrate import LEAST
-from fakescan.training.data import AI, REAL
+from fakescan.training.checkpoint import (
+    decisive,
+    refuse_checkpoint,
+    refuse_other_options,
+    refuse_other_pictures,
+)
+from fakescan.training.data import AI, REAL, digest_pictures
 from fakescan.training.evaluate import Metrics
 from fakescan.training.folds import FOLDS, fold_weights
 from fakescan.training.held_out import HeldOut, calibrate_by, measure_held_out, pool
 from fakescan.training.judges import load_judge, seat_one
-from fakescan.training.loop import TrainingResult, refuse_checkpoint, train_on
-from fakescan.training.material import PHOTO_WINDOW, held_back, photo_material
+from fakescan.training.loop import TrainingResult, train_on
+from fakescan.training.material import (
+    IGNORED,
+    PHOTO_WINDOW,
+    held_back,
+    part,
+    photo_material,
+)
 from fakescan.training.options import TrainingOptions
 from fakescan.training.photos import Kind, Photos, list_sources
 from fakescan.training.processes import ALONE, Processes
@@ -70,10 +82,10 @@ def train_photo(
         if kept[fold]:
             _check_kept(weights, photos, fold, options)
             continue
-        part = replace(options, output=folder, name=f"fold-{fold}", fold=fold)
+        own = replace(options, output=folder, name=f"fold-{fold}", fold=fold)
         if options.max_minutes is not None:
-            part = replace(part, max_minutes=options.max_minutes / _NETWORKS)
-        train_on(photo_material(photos, part, device), part, processes)
+            own = replace(own, max_minutes=options.max_minutes / _NETWORKS)
+        train_on(photo_material(photos, own, device), own, processes)
     held_out: Mapping[str, HeldOut] = {}
     if processes.is_first:
         judged = judge_out_of_fold(photos, networks, options.device)
@@ -104,13 +116,19 @@ def _check_folds(photos: Photos, folds: Iterable[int]) -> None:
 
 def _check_kept(weights: Path, photos: Photos, fold: int, options: TrainingOptions) -> None:
     card = read_card(weights.with_suffix(".json"))
-    chosen = np.flatnonzero(photos.folds.training(fold))
-    sources = list_sources(photos.origins[index] for index in chosen.tolist())
+    training, validation = part(photos, fold)
     found = (card.architecture, card.input.size, card.training.get("sources"))
-    if found != (options.architecture, options.size or PHOTO_WINDOW, sources):
+    wanted = (options.architecture, options.size or PHOTO_WINDOW, list_sources(training.origins))
+    if found != wanted:
         raise FakescanError(
             f"{weights}: of another run, or of other pictures; --name begins another run"
         )
+    kept = card.training.get("options")
+    if kept is not None:
+        asked, known = asdict(replace(options, fold=fold)), IGNORED | {"size"}
+        refuse_other_options(weights, decisive(kept, known), decisive(asked, known))
+    before = card.training.get("pictures_sha256")
+    refuse_other_pictures(weights, before, digest_pictures(training.pictures, validation))
 
 
 def judge_out_of_fold(

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
 import os
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -17,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
-from fakescan.images import crop_positions, cut_crops, decode_image, read_bytes
+from fakescan.images import crop_positions, cut_crops, decode_image
 from fakescan.records import DecodedImage, FakescanError, Source, Split
 from fakescan.sources import has_image_suffix
+from fakescan.training.files import list_names, name_of, read_file, read_files, walk
 
 if TYPE_CHECKING:
     from fakescan.records import UInt8Array
@@ -28,32 +26,34 @@ if TYPE_CHECKING:
 REAL, AI = 0, 1
 
 # The folder names in which the published sets come.
-_LABELS = {
-    **dict.fromkeys(("real", "0_real", "nature", "natural", "photo", "photos", "authentic"), REAL),
-    **dict.fromkeys(("human", "camera", "original"), REAL),
+_CLASSES = {
+    **dict.fromkeys(("real", "0_real", "authentic"), REAL),
     **dict.fromkeys(("fake", "1_fake", "ai", "generated", "synthetic", "artificial"), AI),
 }
+# These may as well tell what is to be seen: FAKE/nature is AI, and so is photos/fake.
+_SUBJECTS = dict.fromkeys(
+    ("nature", "natural", "photo", "photos", "human", "camera", "original"), REAL
+)
 _SPLITS = {
     **dict.fromkeys(("train", "training"), Split.TRAIN),
     **dict.fromkeys(("val", "valid", "validation"), Split.VALIDATION),
     **dict.fromkeys(("test", "testing"), Split.TEST),
 }
 
-
-# OSError is what gzip and bz2 raise on damage, RuntimeError zipfile on encryption.
-_ARCHIVE_ERRORS = (
-    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-    *(EOFError, OSError, RuntimeError),
-)
+_LEFT_OUT = ("unreadable", "smaller_than_side", "also_in_another_split", "in_both_classes")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pictures:
-    """Pictures of one split: pixels uint8 (N, S, S, 3), labels uint8 (N,), 1 for AI, and names."""
+    """Pictures of one split: pixels uint8 (N, S, S, 3), labels uint8 (N,), 1 for AI, and names.
+
+    `digests` are of the files' bytes, where they are known.
+    """
 
     pixels: UInt8Array
     labels: UInt8Array
     names: tuple[str, ...]
+    digests: tuple[bytes, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,7 +61,27 @@ class Pictures:
     def take(self, indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Pictures:
         """Those at `indices`, in that order."""
         names = tuple(self.names[index] for index in indices)
-        return Pictures(self.pixels[indices], self.labels[indices], names)
+        digests = tuple(self.digests[index] for index in indices) if self.digests else ()
+        return Pictures(self.pixels[indices], self.labels[indices], names, digests)
+
+    @property
+    def is_repeated(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Which pictures (N,) stand here more than once, byte for byte, as far as is known."""
+        counts = Counter(self.digests)
+        found = [counts[digest] > 1 for digest in self.digests] or [False] * len(self)
+        return np.array(found, dtype=np.bool_)
+
+
+def digest_pictures(*parts: Pictures | None) -> str:
+    """SHA-256 of the pixels, labels and names of all `parts`, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{0 if part is None else len(part)} pictures\0".encode())
+        if part is not None:
+            digest.update(np.ascontiguousarray(part.labels).data)
+            digest.update("\0".join(part.names).encode(errors="surrogateescape"))
+            digest.update(np.ascontiguousarray(part.pixels).data)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,59 +122,106 @@ def find_data(named: Path | None) -> Path:
 def read_dataset(path: Path, *, side: int | None = None) -> Dataset:
     """Read every picture below `path`, a folder, .zip or .tar.*, whose folders name classes.
 
-    Class and split are the nearest folders of a usual name (REAL and FAKE, real and ai, …; train,
-    val, test; without one, train). Pictures become `side` pixels square by the crop rule's one
-    window, never resized; `side` may be left out where all have the same. Pictures that
-    can't be read, are smaller, or are training files whose bytes stand in another split too are
-    left out and counted. Raises FakescanError where a class is missing.
+    The class is that of the outermost folder below `path` named as one (REAL and FAKE, real and
+    ai, …), or else as its subject is (photos, nature, …); the split that of the nearest one named
+    so (train, val, test; without one, train), which may be `path` itself. In an archive of a
+    single folder that folder stands for `path`. Pictures become `side` pixels square by the crop
+    rule's one window, never resized; `side` may be left out where all have the same. Pictures that
+    can't be read, are smaller, stand in both classes byte for byte, or are training files whose
+    bytes stand in another split too are left out and counted. Raises FakescanError where a class
+    is missing.
     """
-    rows: dict[Split, list[tuple[str, int, bytes, UInt8Array]]] = {split: [] for split in Split}
-    left_out = dict.fromkeys(("unreadable", "smaller_than_side", "also_in_another_split"), 0)
+    rows: list[_Row] = []
+    left_out: Counter[tuple[Split, int, str]] = Counter()
     smallest, largest = 1 << 30, 0
     cropped = side is not None
-    for name, data in _files(path):
+    for name, data in read_files(path, _is_placed):
         placed = _place(name)
         if placed is None:
             continue
         split, label = placed
         image = decode_image(Source(name), data)
         if not isinstance(image, DecodedImage):
-            left_out["unreadable"] += 1
+            left_out[split, label, "unreadable"] += 1
             continue
         if not cropped:
             side = _common_side(image, side, path)
         assert side is not None
         if min(image.width, image.height) < side:
-            left_out["smaller_than_side"] += 1
+            left_out[split, label, "smaller_than_side"] += 1
             continue
         smallest = min(smallest, image.width, image.height)
         largest = max(largest, image.width, image.height)
         positions = crop_positions(image.pixels, side, 1)
         crop = cut_crops(image.pixels, side, positions)[0]
-        rows[split].append((name, label, hashlib.sha256(data).digest(), crop))
-    elsewhere = {
-        digest for split in Split if split != Split.TRAIN for _, _, digest, _ in rows[split]
-    }
-    kept = [row for row in rows[Split.TRAIN] if row[2] not in elsewhere]
-    left_out["also_in_another_split"] = len(rows[Split.TRAIN]) - len(kept)
-    rows[Split.TRAIN] = kept
+        rows.append(_Row(split, label, name, hashlib.sha256(data).digest(), crop))
+    by_split = _drop_copies(rows, left_out)
+    if not by_split:
+        raise FakescanError(_describe_nothing(path, left_out, side))
+    for split, found in by_split.items():
+        if len({row.label for row in found}) < 2:
+            # Of a set without splits whatever was left out tells why.
+            asked = (split,) if len(by_split) > 1 else tuple(Split)
+            missing, name = (REAL, "REAL") if found[0].label == AI else (AI, "FAKE")
+            where = f" in its {split} split" if len(by_split) > 1 else ""
+            own = {key: n for key, n in left_out.items() if key[0] in asked and key[1] == missing}
+            reasons = f"; left out: {_describe(own, side)}" if own else ""
+            raise FakescanError(f"{path}: no pictures of class {name}{where}{reasons}")
+    assert side is not None
     # By name, so that a folder and an archive of it give the same splits for the same seed.
     splits = {
-        split: _pictures(sorted(found, key=lambda row: row[0]))
-        for split, found in rows.items()
-        if found
+        split: _pictures(sorted(found, key=lambda row: row.name))
+        for split, found in by_split.items()
     }
-    if not splits:
-        raise FakescanError(
-            f"{path}: no pictures in folders named REAL and FAKE (or real and ai, …)"
-        )
-    for split, pictures in splits.items():
-        if len(set(pictures.labels.tolist())) < 2:
-            missing = "REAL" if pictures.labels[0] == AI else "FAKE"
-            where = f" in its {split} split" if len(splits) > 1 else ""
-            raise FakescanError(f"{path}: no pictures of class {missing}{where}")
-    assert side is not None
-    return Dataset(_name(path), splits, side, smallest, largest, left_out)
+    counts = {why: sum(n for (_, _, one), n in left_out.items() if one == why) for why in _LEFT_OUT}
+    return Dataset(name_of(path), splits, side, smallest, largest, counts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    split: Split
+    label: int
+    name: str
+    digest: bytes
+    crop: UInt8Array
+
+
+def _drop_copies(
+    rows: list[_Row], left_out: Counter[tuple[Split, int, str]]
+) -> dict[Split, list[_Row]]:
+    """What is left by split, where any is, of pictures whose copies say that they don't belong."""
+    labels: dict[bytes, set[int]] = {}
+    for row in rows:
+        labels.setdefault(row.digest, set()).add(row.label)
+    elsewhere = {row.digest for row in rows if row.split != Split.TRAIN}
+    found: dict[Split, list[_Row]] = {split: [] for split in Split}
+    for row in rows:
+        if row.split == Split.TRAIN and row.digest in elsewhere:
+            left_out[row.split, row.label, "also_in_another_split"] += 1
+        elif len(labels[row.digest]) > 1:
+            left_out[row.split, row.label, "in_both_classes"] += 1
+        else:
+            found[row.split].append(row)
+    return {split: kept for split, kept in found.items() if kept}
+
+
+def _describe_nothing(
+    path: Path, left_out: Mapping[tuple[Split, int, str], int], side: int | None
+) -> str:
+    if not left_out:
+        return f"{path}: no pictures in folders named REAL and FAKE (or real and ai, …)"
+    count = sum(left_out.values())
+    return (
+        f"{path}: none of the {count:,} pictures in folders of classes can be used:"
+        f" {_describe(left_out, side)}"
+    )
+
+
+def _describe(left_out: Mapping[tuple[Split, int, str], int], side: int | None) -> str:
+    counts: Counter[str] = Counter()
+    for (_, _, why), count in left_out.items():
+        counts[f"smaller than {side} px" if why == "smaller_than_side" else why] += count
+    return ", ".join(f"{count:,} {why.replace('_', ' ')}" for why, count in counts.items())
 
 
 def default_split(present: Iterable[Split]) -> Split:
@@ -170,12 +237,10 @@ def labelled_files(
     Each is its name, its label and what gives its bytes. Without `split`, `default_split` of those
     present. Raises FakescanError where there is none, now or while it goes on.
     """
-    places = [_place(name) for name in _names(path)]
+    places = [_place(name) for name in list_names(path)]
     present = {placed[0] for placed in places if placed is not None}
     if not present:
-        raise FakescanError(
-            f"{path}: no pictures in folders named REAL and FAKE (or real and ai, …)"
-        )
+        raise FakescanError(_describe_nothing(path, {}, None))
     split = split or default_split(present)
     if split not in present:
         raise FakescanError(f"{path}: there is no {split} split")
@@ -184,45 +249,24 @@ def labelled_files(
 
 def _files_of_split(path: Path, split: Split) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
     if path.is_dir():
-        for name in _names(path):
+        for name, file in walk(path):
             placed = _place(name)
             if placed is not None and placed[0] == split:
-                yield name, placed[1], partial(_read_file, path.parent / name)
+                yield name, placed[1], partial(read_file, file)
         return
-    for name, data in _files(path):
+    for name, data in read_files(path, _is_placed):
         placed = _place(name)
         if placed is not None and placed[0] == split:
             yield name, placed[1], partial(bytes, data)
 
 
-def _names(path: Path) -> Iterator[str]:
-    try:
-        if path.is_dir():
-            for folder, folders, names in os.walk(path):
-                folders.sort()
-                yield from (
-                    Path(folder, name).relative_to(path.parent).as_posix() for name in sorted(names)
-                )
-        elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                yield from archive.namelist()
-        elif tarfile.is_tarfile(path):
-            with tarfile.open(path) as tar:
-                yield from tar.getnames()
-    except _ARCHIVE_ERRORS as error:
-        raise FakescanError(f"{path}: the archive is damaged or can't be read ({error})") from error
-
-
-def _read_file(path: Path) -> bytes:
-    data = read_bytes(Source(str(path)))
-    return data if isinstance(data, bytes) else b""
-
-
 def split_off(pictures: Pictures, fraction: float, *, seed: int) -> tuple[Pictures, Pictures]:
     """Two parts, the second holding `fraction` of each class, at least one picture, by `seed`.
 
-    Raises FakescanError for a class of a single picture, which can't be in both.
+    What stands there more than once is all in the first. Raises FakescanError for a class of a
+    single picture, which can't be in both, and for one of nothing but copies.
     """
+    is_repeated = pictures.is_repeated
     generator = np.random.default_rng(seed)
     drawn = np.zeros(len(pictures), dtype=bool)
     for label in (REAL, AI):
@@ -230,7 +274,11 @@ def split_off(pictures: Pictures, fraction: float, *, seed: int) -> tuple[Pictur
         if len(indices) < 2:
             raise FakescanError("a class has a single picture: none is left for validation")
         count = max(1, round(fraction * len(indices)))
-        drawn[generator.permutation(indices)[:count]] = True
+        order = generator.permutation(indices)
+        chosen = order[~is_repeated[order]][:count]
+        if not len(chosen):
+            raise FakescanError("a class has copies only: none is left for validation")
+        drawn[chosen] = True
     return pictures.take(np.flatnonzero(~drawn)), pictures.take(np.flatnonzero(drawn))
 
 
@@ -240,74 +288,43 @@ def _common_side(image: DecodedImage, side: int | None, path: Path) -> int:
     return image.width
 
 
-def _pictures(rows: list[tuple[str, int, bytes, UInt8Array]]) -> Pictures:
-    names, labels, _, crops = zip(*rows, strict=True)
-    return Pictures(np.stack(crops), np.array(labels, dtype=np.uint8), names)
+def _pictures(rows: list[_Row]) -> Pictures:
+    return Pictures(
+        np.stack([row.crop for row in rows]),
+        np.array([row.label for row in rows], dtype=np.uint8),
+        tuple(row.name for row in rows),
+        tuple(row.digest for row in rows),
+    )
 
 
 def source_of(name: str) -> str | None:
     """The folder below a picture's class folder, if any: its generator or collection."""
-    *folders, _ = PurePosixPath(name).parts
-    places = [index for index, part in enumerate(folders) if part.lower() in _LABELS]
-    below = folders[places[-1] + 1 :] if places else []
+    found = _find_class(name)
+    if found is None:
+        return None
+    place, _ = found
+    below = PurePosixPath(name).parts[place + 1 : -1]
     return below[0] if below else None
+
+
+def _find_class(name: str) -> tuple[int, int] | None:
+    """Where in a path its class folder is, and the label; a name's first folder is no class."""
+    folders = [part.lower() for part in PurePosixPath(name).parts[:-1]]
+    for labels in (_CLASSES, _SUBJECTS):
+        for place, part in enumerate(folders):
+            if place and part in labels:
+                return place, labels[part]
+    return None
+
+
+def _is_placed(name: str) -> bool:
+    return _place(name) is not None
 
 
 def _place(name: str) -> tuple[Split, int] | None:
     if not has_image_suffix(name):
         return None
+    found = _find_class(name)
     folders = [part.lower() for part in PurePosixPath(name).parts[:-1]]
-    label = next((_LABELS[part] for part in reversed(folders) if part in _LABELS), None)
     split = next((_SPLITS[part] for part in reversed(folders) if part in _SPLITS), Split.TRAIN)
-    return None if label is None else (split, label)
-
-
-def _name(path: Path) -> str:
-    return path.name.split(".")[0] or path.resolve().name
-
-
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    try:
-        if path.is_dir():
-            yield from _files_of_folder(path)
-        elif zipfile.is_zipfile(path):
-            yield from _files_of_zip(path)
-        elif tarfile.is_tarfile(path):
-            yield from _files_of_tar(path)
-        else:
-            raise FakescanError(f"{path}: neither a folder nor a .zip or .tar archive")
-    except _ARCHIVE_ERRORS as error:
-        raise FakescanError(f"{path}: the archive is damaged or can't be read ({error})") from error
-
-
-def _files_of_folder(path: Path) -> Iterator[tuple[str, bytes]]:
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
-            file = Path(folder, name)
-            key = file.relative_to(path.parent).as_posix()
-            if _place(key) is not None:
-                yield key, _read_file(file)
-
-
-def _files_of_zip(path: Path) -> Iterator[tuple[str, bytes]]:
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            if _place(name) is not None:
-                yield name, archive.read(name)
-
-
-def _files_of_tar(path: Path) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(path) as archive:
-        for member in archive:
-            file = archive.extractfile(member) if _place(member.name) is not None else None
-            if file is not None:
-                yield member.name, file.read()
-        # To tarfile a damaged header is an end like any other; and checksums come last.
-        stream = archive.fileobj
-        assert stream is not None
-        stream.seek(archive.offset)
-        if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
-            raise tarfile.ReadError("a header is none")
-        while stream.read(1 << 20):
-            pass
+    return None if found is None else (split, found[1])

@@ -46,13 +46,16 @@ class Folds:
 def assign_folds(pairs: Sequence[tuple[str, str]], kinds: Sequence[str]) -> Folds:
     """The folds of pictures with these (generator, collection) pairs; either may be empty.
 
-    Sources that all stand on the committed list, folds.toml, get its folds. Others are assigned
+    Where every generator and collection stands on the committed list, folds.toml, they get its
+    folds. Others are assigned
     by connected components, the largest first, each to the fold with the least of the kind that
     most of its pictures are of; `kinds` are the pictures' own.
     """
     generators, collections = _read_list()
     if all(
-        (not generator or generator in generators) and (generator or collection in collections)
+        (generator or collection)
+        and (not generator or generator in generators)
+        and (not collection or collection in collections)
         for generator, collection in pairs
     ):
         touches = np.zeros((len(pairs), FOLDS), dtype=np.bool_)

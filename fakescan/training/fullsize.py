@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ from fakescan.records import (
 )
 from fakescan.training.data import AI, REAL, labelled_files
 from fakescan.training.evaluate import LabelledLogits
-from fakescan.training.photos import INDEX, Kind, is_photo_folder
+from fakescan.training.photos import Kind, is_photo_folder, read_index
 from fakescan.weights import ModelCard
 
 if TYPE_CHECKING:
@@ -45,11 +45,13 @@ class FullSize:
     """Logits of pictures as a scan would find them; sides (N, 2) in pixels, the shorter first.
 
     `left_out` counts by why: unreadable, outside the model's domain or gates, there twice.
+    `confounders` of an index.csv count as real: they must not be called AI either.
     """
 
     found: LabelledLogits
     sides: npt.NDArray[np.int64]
     left_out: dict[str, int]
+    confounders: int = 0
 
 
 def measure_labelled(
@@ -65,21 +67,28 @@ def measure_labelled(
     `path` is a folder or archive whose folders name classes, or a folder with an index.csv of
     photo crops. Raises FakescanError for unusable data, and where a class has no picture left.
     """
-    chosen, files = _find(path, split)
+    chosen, files, confounders = _find(path, split)
     kept: list[tuple[str, int, float, int, int]] = []
     left_out: Counter[str] = Counter()
-    seen: set[str | None] = set()
+    seen: dict[str | None, tuple[str, int]] = {}
     for name, label, measurement in _measure(files, detector, card, batch_size):
         if measurement.status != Status.OK:
             left_out["unreadable"] += 1
         elif measurement.sha256 in seen:
+            _refuse_contradiction(path, seen[measurement.sha256], (name, label))
             left_out["twice"] += 1
         elif not measurement.outputs:
             left_out["outside_domain"] += 1
         else:
             shorter, longer = sorted((measurement.width or 0, measurement.height or 0))
-            kept.append((name, label, measurement.outputs[0].logit, shorter, longer))
-        seen.add(measurement.sha256)
+            logit = measurement.outputs[0].logit
+            if not math.isfinite(logit):
+                raise FakescanError(
+                    f"{path}: model {card.name} gives {logit} for {name}: there are no figures of"
+                    " a model that gives no number"
+                )
+            kept.append((name, label, logit, shorter, longer))
+        seen.setdefault(measurement.sha256, (name, label))
     for label, kind in ((REAL, "real"), (AI, "AI")):
         if not any(row[1] == label for row in kept):
             raise FakescanError(f"{path}: no {kind} picture there that the model judges")
@@ -87,27 +96,30 @@ def measure_labelled(
     found = LabelledLogits(
         path.resolve().name, chosen, np.array(logits), np.array(labels, np.uint8), names
     )
-    return FullSize(found, np.array(sides).T, dict(left_out))
+    return FullSize(found, np.array(sides).T, dict(left_out), len(confounders.intersection(names)))
 
 
-def _find(path: Path, split: Split | None) -> tuple[Split | None, Iterator[LabelledFile]]:
+def _refuse_contradiction(path: Path, first: tuple[str, int], second: tuple[str, int]) -> None:
+    if first[1] != second[1]:
+        ai, real = sorted((first, second), key=lambda one: -one[1])
+        raise FakescanError(
+            f"{path}: {ai[0]} is AI and {real[0]} is real, and they are one picture"
+        )
+
+
+def _find(
+    path: Path, split: Split | None
+) -> tuple[Split | None, Iterator[LabelledFile], frozenset[str]]:
     if not is_photo_folder(path):
-        return labelled_files(path, split)
+        return *labelled_files(path, split), frozenset()
     if split is not None:
         raise FakescanError(f"--split: {path} holds photos by source, which have no splits")
-    return None, iter(_read_index(path))
-
-
-def _read_index(folder: Path) -> list[LabelledFile]:
-    try:
-        with (folder / INDEX).open(newline="", encoding="utf-8") as file:
-            rows = [(row["path"], Kind(row["label"])) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        raise FakescanError(f"{folder}: no usable {INDEX} ({error!r})") from error
-    return [
-        (path, AI if kind == Kind.AI else REAL, partial(_read, folder / path))
-        for path, kind in rows
+    rows = [(row["path"], row["label"]) for row in read_index(path)]
+    files = [
+        (name, AI if label == Kind.AI else REAL, partial(_read, path / name))
+        for name, label in rows
     ]
+    return None, iter(files), frozenset(name for name, label in rows if label == Kind.CONFOUNDER)
 
 
 def _read(path: Path) -> bytes:

@@ -44,6 +44,18 @@ _DOTTED_LAYER = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 _CLASSIFIERS = ("fc.", "classifier.")
 
 
+@torch.no_grad()
+def check_side(network: Network, name: str, side: int) -> None:
+    """Raise FakescanError where `network`, of architecture `name`, takes no such pictures."""
+    # The small network's dense layers know one size, and deep ones pool small pictures to nothing.
+    try:
+        network.eval()(torch.zeros(1, 3, side, side))
+    except RuntimeError as error:
+        raise FakescanError(
+            f"--arch {name}: not for pictures of {side} px; cnn takes any with --average"
+        ) from error
+
+
 def initialise(network: Network, options: TrainingOptions) -> None:
     """Give `network` the weights that `options` say to begin from, if any.
 

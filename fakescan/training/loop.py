@@ -19,13 +19,20 @@ from tqdm import tqdm
 from fakescan import __version__
 from fakescan.interruption import hold_interruptions
 from fakescan.model import Detector, build_network
-from fakescan.networks import Network
 from fakescan.records import FakescanError, Split
 from fakescan.training.batches import STEP_SEEDS
+from fakescan.training.checkpoint import (
+    CHECKPOINT,
+    describe_run,
+    dice,
+    refuse_checkpoint,
+    refuse_other_run,
+    take_up_dice,
+)
 from fakescan.training.data import Pictures
 from fakescan.training.evaluate import Metrics, compute_metrics, pooled_logits
 from fakescan.training.held_out import HeldOut, calibrate_by, measure_held_out
-from fakescan.training.initialisation import TENSOR_FILE_ERRORS, TERMS, initialise
+from fakescan.training.initialisation import TENSOR_FILE_ERRORS, TERMS, check_side, initialise
 from fakescan.training.machine import describe_machine, pick_precision
 from fakescan.training.material import Material
 from fakescan.training.optimization import learning_rate, make_optimizer
@@ -45,25 +52,18 @@ class TrainingResult:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a run is; what a checkpoint restores beside the tensors."""
+    """How far a run is; what a checkpoint restores beside the tensors.
+
+    `losses` are those of the epoch's steps so far, `rows` the figures of the epochs measured.
+    """
 
     step: int = 0
     seconds: float = 0.0
     rows: list[dict[str, float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
 
 
 CHECKPOINT_SECONDS = 300
-
-_CHECKPOINT = "checkpoint.pt"
-
-
-def refuse_checkpoint(folder: Path, options: TrainingOptions) -> None:
-    """Raise FakescanError where a run in `folder` has begun, and is not to be resumed."""
-    checkpoint = folder / _CHECKPOINT
-    if checkpoint.exists() and not options.resume:
-        raise FakescanError(
-            f"{checkpoint} is there already: --resume goes on with it, --name begins another run"
-        )
 
 
 def train_on(
@@ -80,8 +80,9 @@ def train_on(
     run.start()
     try:
         for row in run.epochs():
-            run.progress.rows.append(row)
+            # Measured once more where an interruption falls here: it then is as good, not better.
             run.keep_if_best(row)
+            run.progress.rows.append(row)
             run.save_checkpoint()
             run.write_metrics()
             processes.wait_for_first()
@@ -108,10 +109,11 @@ class _Run:
         self.input = Input(
             *(material.batches.side, material.mean, material.std, material.mirror),
             enlarge=material.enlarge,
+            windows=material.windows,
         )
         torch.manual_seed(options.seed)
         self.network = build_network(options.architecture)
-        _check_size(self.network, options.architecture.name, self.input.enlarge or self.input.size)
+        check_side(self.network, options.architecture.name, self.input.enlarge or self.input.size)
         initialise(self.network, options)
         if not processes.is_first:
             # Dropout would otherwise leave out the same units in every share.
@@ -125,7 +127,7 @@ class _Run:
 
     @property
     def checkpoint(self) -> Path:
-        return self.folder / _CHECKPOINT
+        return self.folder / CHECKPOINT
 
     def start(self) -> None:
         """Make the folder, or take up the checkpoint in it."""
@@ -140,13 +142,18 @@ class _Run:
     def _take_up(self) -> None:
         try:
             saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            # The first checkpoints told less of their run, and nothing of what was drawn.
+            refuse_other_run(self.checkpoint, saved.get("run"), self._describe())
             if saved["material"] != self._material():
                 raise ValueError("other pictures")
             self.network.load_state_dict(saved["network"])
             self.average.network.load_state_dict(saved["average"])
             self.optimizer.load_state_dict(saved["optimizer"])
-            self.progress = _Progress(saved["step"], saved["seconds"], saved["rows"])
+            kept = (saved["step"], saved["seconds"], saved["rows"], saved.get("losses", []))
+            self.progress = _Progress(*kept)
             self.best = saved["best"]
+            seed = self.options.seed + self.progress.step
+            take_up_dice(saved.get("dice"), self.device, self.processes, seed)
         except TENSOR_FILE_ERRORS as error:
             raise FakescanError(f"{self.checkpoint}: of another run, or damaged") from error
 
@@ -161,6 +168,8 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
             "material": self._material(),
+            "run": self._describe(),
+            "dice": dice(self.device),
             **asdict(self.progress),
         }
         torch.save(document, unfinished)
@@ -170,6 +179,10 @@ class _Run:
         # What tells one run's pictures from another's.
         batches = self.material.batches
         return {"pictures": batches.count, "side": batches.side, "fold": self.options.fold}
+
+    def _describe(self) -> dict[str, Any]:
+        options = replace(self.options, size=self.material.batches.side)
+        return describe_run(options, self.material.ignores, self.material.digest)
 
     def keep_if_best(self, row: Mapping[str, float]) -> None:
         """Keep the averaged weights where they are asked for and no epoch's were better."""
@@ -203,9 +216,12 @@ class _Run:
         """Train epoch by epoch until the schedule ends; a row of figures after each."""
         saved_at = time.monotonic()
         steps = self.material.batches.steps_per_epoch
+        if self._is_unmeasured():
+            yield self._measure((self.progress.step - 1) // steps, self.progress.losses)
         while not self.is_done():
             epoch, first = divmod(self.progress.step, steps)
-            losses: list[float] = []
+            if first == 0:
+                self.progress.losses = []
             started = time.monotonic()
             bar = tqdm(
                 range(first, steps),
@@ -217,22 +233,29 @@ class _Run:
                 begun = time.monotonic()
                 # A checkpoint of half a step would not go on as an unbroken run.
                 with hold_interruptions() as held:
-                    losses.append(self._step())
+                    self.progress.losses.append(self._step())
                     self.progress.step += 1
                     seconds = self.progress.seconds + time.monotonic() - begun
                     self.progress.seconds, stop = self.processes.follow(seconds, bool(held))
                     if stop:
                         raise KeyboardInterrupt
-                bar.set_postfix(loss=f"{np.mean(losses[-100:]):.4f}", refresh=False)
+                bar.set_postfix(loss=f"{np.mean(self.progress.losses[-100:]):.4f}", refresh=False)
                 if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                     self.save_checkpoint()
                     saved_at = time.monotonic()
                 if self.is_done():
                     break
             bar.close()
-            pictures = len(losses) * self.options.batch_size
-            rate = pictures / (time.monotonic() - started)
-            yield {"images_per_second": round(rate, 1), **self._measure(epoch, losses)}
+            pictures = (self.progress.step - epoch * steps - first) * self.options.batch_size
+            rate = round(pictures / (time.monotonic() - started), 1)
+            yield {"images_per_second": rate, **self._measure(epoch, self.progress.losses)}
+
+    def _is_unmeasured(self) -> bool:
+        # Whether an epoch has ended, and an interruption fell before its row.
+        step, rows = self.progress.step, self.progress.rows
+        has_ended = step % self.material.batches.steps_per_epoch == 0 or self.is_done()
+        is_measured = step == (rows[-1]["step"] if rows else 0)
+        return has_ended and not is_measured and bool(self.progress.losses)
 
     def _measure(self, epoch: int, losses: list[float]) -> dict[str, float]:
         row = {
@@ -271,8 +294,8 @@ class _Run:
         value = self.processes.average(float(loss.detach()))
         if not math.isfinite(value):
             raise FakescanError(
-                f"the loss is {value} at step {self.progress.step}: training stopped; go on from"
-                f" {self.checkpoint} with --resume and a lower --learning-rate"
+                f"the loss is {value} at step {self.progress.step}: training stopped; begin"
+                " another run with --name and a lower --learning-rate"
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -334,6 +357,8 @@ class _Run:
             gates=self.material.gates,
         )
         weights = save_model(self.folder, card, halved)
+        # An interruption may have fallen between the last checkpoint and its lines.
+        self.write_metrics()
         draw_curves(self.progress.rows, self.folder / "curves.png")
         return TrainingResult(weights, figures)
 
@@ -351,6 +376,7 @@ class _Run:
             "pictures": self.material.batches.count,
             "validation_pictures": validation_pictures,
             "left_out": self.material.left_out,
+            "pictures_sha256": self.material.digest,
             **self.material.record,
             "steps": self.progress.step,
             "epochs": round(self.progress.step / self.material.batches.steps_per_epoch, 2),
@@ -362,14 +388,3 @@ class _Run:
             "torch": torch.__version__,
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
-
-
-@torch.no_grad()
-def _check_size(network: Network, name: str, side: int) -> None:
-    # The small network's dense layers know one size, and deep ones pool small pictures to nothing.
-    try:
-        network.eval()(torch.zeros(1, 3, side, side))
-    except RuntimeError as error:
-        raise FakescanError(
-            f"--arch {name}: not for pictures of {side} px; cnn takes any with --average"
-        ) from error

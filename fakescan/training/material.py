@@ -20,7 +20,13 @@ from fakescan.training.batches import (
     ShuffledPictures,
 )
 from fakescan.training.boosting import fit_trees
-from fakescan.training.data import Dataset, Pictures, read_dataset, split_off
+from fakescan.training.data import (
+    Dataset,
+    Pictures,
+    digest_pictures,
+    read_dataset,
+    split_off,
+)
 from fakescan.training.degradation import DegradationOptions, side_for
 from fakescan.training.held_out import HeldOut
 from fakescan.training.initialisation import IMAGENET_MEAN, IMAGENET_STD
@@ -38,7 +44,7 @@ Triple = tuple[float, float, float]
 PHOTO_WINDOW = 128
 """So that a crop of 256 pixels, halved, still fills one."""
 
-_IGNORED = frozenset(
+IGNORED = frozenset(
     {"shift", "flip", "rotation", "zoom", "degrade", "mirror", "validation_fraction"}
 )
 """Options of training that photographs make nothing of: they have a degradation of their own."""
@@ -54,10 +60,11 @@ class Material:
     Without `validation` there is `held_out`: by its name, what to calibrate by instead. `prepare`
     fits what of a new network isn't trained step by step. `share` is the part of the options'
     `max_minutes` that is for this network. `record` is for the card's training record, which
-    leaves out the options that this material `ignores`.
+    leaves out the options that this material `ignores`. `digest` is of the pictures to train and
+    to validate on.
 
-    `mean` and `std` are what pixels in [0, 1] are normalised by; `mirror` and `enlarge` are for
-    the detector: see `Input`.
+    `mean` and `std` are what pixels in [0, 1] are normalised by; `mirror`, `enlarge` and `windows`
+    are for the detector: see `Input`.
     """
 
     name: str
@@ -71,12 +78,14 @@ class Material:
     limits: tuple[str, ...]
     left_out: Mapping[str, int]
     enlarge: int | None = None
+    windows: int | None = None
     gates: Gates | None = None
     held_out: Mapping[str, HeldOut] = field(default_factory=dict)
     prepare: Callable[[Network], None] = lambda network: None
     share: float = 1.0
     record: Mapping[str, object] = field(default_factory=dict)
     ignores: frozenset[str] = frozenset()
+    digest: str = ""
 
 
 def read_material(path: Path, options: TrainingOptions, device: torch.device) -> Material:
@@ -112,6 +121,10 @@ def make_material(
         ),
         left_out=dataset.left_out,
         enlarge=options.enlarge,
+        # Validation sees one window of a larger picture: the mean of several is distributed
+        # otherwise, and thresholds would not hold for it.
+        windows=1 if dataset.maximum_side > dataset.side else None,
+        digest=digest_pictures(training, validation),
     )
 
 
@@ -145,10 +158,7 @@ def photo_material(
             f"--size: windows of {window} px are drawn from crops of {side_for(window)} px and"
             f" more, and these have {side}"
         )
-    training, validation = photos, None
-    if options.fold is not None:
-        training = photos.take(np.flatnonzero(photos.folds.training(options.fold)))
-        validation = photos.take(held_back(photos, options.fold)).pictures
+    training, validation = part(photos, options.fold)
     batches = DegradedWindows(
         training, window, options.batch_size, DegradationOptions(), options.seed, device
     )
@@ -174,8 +184,17 @@ def photo_material(
         held_out=held_out or {},
         prepare=partial(fit_trees, batches=batches, seed=options.seed),
         record={"sources": list_sources(training.origins)},
-        ignores=_IGNORED,
+        ignores=IGNORED,
+        digest=digest_pictures(training.pictures, validation),
     )
+
+
+def part(photos: Photos, fold: int | None) -> tuple[Photos, Pictures | None]:
+    """What trains while `fold` is held back, and what it validates on; without a fold, all."""
+    if fold is None:
+        return photos, None
+    training = photos.take(np.flatnonzero(photos.folds.training(fold)))
+    return training, photos.take(held_back(photos, fold)).pictures
 
 
 def _describe_sources(photos: Photos) -> str:

@@ -104,18 +104,36 @@ def is_photo_folder(path: Path) -> bool:
     return (path / INDEX).is_file()
 
 
+def read_index(folder: Path) -> list[dict[str, str]]:
+    """The rows of the folder's index, each with path and label; what a short row lacks is empty.
+
+    Raises FakescanError where it is none.
+    """
+    try:
+        # Spreadsheets begin theirs with a byte order mark.
+        with (folder / INDEX).open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, restval=""))
+        for number, row in enumerate(rows, 1):
+            if not row["path"] or row["label"] not in set(Kind):
+                raise FakescanError(
+                    f"{folder / INDEX}: row {number} lacks a path, or a label of {', '.join(Kind)}"
+                )
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise FakescanError(f"{folder}: no usable {INDEX} ({error!r})") from error
+    return rows
+
+
 def read_photos(folder: Path) -> Photos:
     """Read every crop that the folder's index names; all must have one size.
 
     Raises FakescanError for a folder without an index, a missing class, and crops that can't be
     read or differ in size.
     """
+    rows = sorted(read_index(folder), key=lambda row: row["path"])
+    kinds = [Kind(row["label"]) for row in rows]
     try:
-        with (folder / INDEX).open(newline="", encoding="utf-8") as file:
-            rows = sorted(csv.DictReader(file), key=lambda row: row["path"])
-        kinds = [Kind(row["label"]) for row in rows]
         pairs = [(row["generator"], row["collection"]) for row in rows]
-    except (OSError, KeyError, ValueError, csv.Error) as error:
+    except KeyError as error:
         raise FakescanError(f"{folder}: no usable {INDEX} ({error!r})") from error
     for kind in (Kind.AI, Kind.REAL):
         if kind not in kinds:

@@ -13,7 +13,7 @@ from fakescan.backends import MOST_VERDICTS_CHANGED, VERDICTS_CHANGED, Precision
 from fakescan.calibration import calls_of, pick_thresholds, scores_of
 from fakescan.images import crop_positions, cut_crops
 from fakescan.records import DEFAULT_CROPS, DEFAULT_MAX_FALSE_POSITIVE_RATE, FakescanError, Split
-from fakescan.training.data import read_dataset, split_off
+from fakescan.training.data import Pictures, read_dataset, split_off
 from fakescan.training.judges import Judge, seat_one
 from fakescan.training.photos import is_photo_folder, read_photos
 from fakescan.weights import ModelCard, load_card, load_tensors, save_card_in_use
@@ -92,17 +92,30 @@ def _read_pictures(data: Path, card: ModelCard) -> UInt8Array:
 
     Of class folders without validation split it is the part that training held back.
     """
-    if is_photo_folder(data):
-        pictures = read_photos(data).pictures
-    else:
-        splits = read_dataset(data, side=card.input.size).splits
-        pictures = splits.get(Split.VALIDATION) or splits[Split.TRAIN]
-        options = card.training.get("options")
-        if Split.VALIDATION not in splits and options is not None:
-            fraction, seed = options["validation_fraction"], options["seed"]
-            pictures = split_off(pictures, fraction, seed=seed)[1]
+    is_photo = is_photo_folder(data)
+    pictures = read_photos(data).pictures if is_photo else _pick_validation(data, card)
     order = np.random.default_rng(0).permutation(len(pictures))
     return pictures.pixels[order[: _RANGE_PICTURES + _MOST_PICTURES]]
+
+
+def _pick_validation(data: Path, card: ModelCard) -> Pictures:
+    splits = read_dataset(data, side=card.input.size).splits
+    if Split.VALIDATION in splits:
+        return splits[Split.VALIDATION]
+    if Split.TRAIN not in splits:
+        raise FakescanError(
+            f"{data}: a test split alone, which is not for measuring precisions; name a folder with"
+            " a val or train split"
+        )
+    options = card.training.get("options")
+    if options is None:
+        return splits[Split.TRAIN]
+    if "validation_fraction" not in options:
+        raise FakescanError(
+            f"{data}: model {card.name} held back no share of class folders; name a folder with a"
+            " val split, or one of photos with their index.csv"
+        )
+    return split_off(splits[Split.TRAIN], options["validation_fraction"], seed=options["seed"])[1]
 
 
 def _in_torch(card: ModelCard, weights: Path, precision: Precision) -> Logits:

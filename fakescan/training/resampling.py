@@ -44,14 +44,24 @@ class Estimate:
 def draw_weights(
     sources: Sequence[str], classes: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
 ) -> FloatArray:
-    """Weights (1 + `resamples`, N): within each class as many sources as there are, drawn anew."""
+    """Weights (1 + `resamples`, N): within each class as many sources as there are, drawn anew.
+
+    Of a class of one source its pictures are drawn: drawn as a whole it would give figures
+    intervals of no width. They tell nothing of other sources.
+    """
     generator = np.random.default_rng(seed)
+    # Of its own, so that other classes' draws stay what they are.
+    for_pictures = np.random.default_rng([seed, 1])
     weights = np.ones((1 + resamples, len(sources)))
     names, kinds = np.array(sources), np.array(classes)
     for kind in sorted(set(classes)):
         own = np.flatnonzero(kinds == kind)
         found, numbers = np.unique(names[own], return_inverse=True)
         count = len(found)
+        if count == 1:
+            even = [1 / len(own)] * len(own)
+            weights[1:, own] = for_pictures.multinomial(len(own), even, size=resamples)
+            continue
         drawn = generator.multinomial(count, [1 / count] * count, size=resamples)
         weights[1:, own] = drawn[:, numbers]
     return weights
