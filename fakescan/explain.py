@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,8 @@ from fakescan.images import cut_crops, decode_image, read_bytes, upright
 from fakescan.memory import is_out_of_memory
 from fakescan.model import Detector, build_detector
 from fakescan.records import DecodedImage, FakescanError, Finding, ModelOutput, Verdict
-from fakescan.sources import temporary_path
 from fakescan.sources.formats import OVERLAY_SOFTWARE
+from fakescan.sources.temporaries import replacing
 from fakescan.weights import load_card, load_tensors
 
 if TYPE_CHECKING:
@@ -136,16 +135,11 @@ def explain_finding(
 
 def _save(overlay: Image.Image, path: Path) -> None:
     # Its name is known beforehand, so somebody may have put a link there: it is replaced.
-    temporary = temporary_path(path)
     try:
-        with temporary.open("xb") as file:
+        with replacing(path) as temporary, temporary.open("xb") as file:
             overlay.save(file, "PNG", pnginfo=_own_mark())
-        temporary.replace(path)
     except OSError as error:
         raise FakescanError(f"the overlay {path} can't be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _own_mark() -> PngImagePlugin.PngInfo:

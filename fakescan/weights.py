@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from fakescan.records import FakescanError, Reason
+from fakescan.sources.temporaries import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -326,11 +327,10 @@ def save_user_card(card: ModelCard) -> Path:
     name = re.sub(r"[^\w.-]+", "_", card.name)
     fresh = user_models_folder() / f"{name}-{card.sha256[:_DIGITS]}.json"
     path = _find_user_card(card.sha256) or fresh
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(card.to_json(), "utf-8")
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            unfinished.write_text(card.to_json(), "utf-8")
     except OSError as error:
         raise FakescanError(f"the card {path} can't be written: {error.strerror}") from error
     return path
@@ -369,19 +369,18 @@ def save_model(folder: Path, card: ModelCard, tensors: Mapping[str, Tensor]) -> 
 
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{card.name}.safetensors"
-    unfinished = weights.with_suffix(".tmp")
     # Not save_file, which lets nobody else read what it writes.
-    unfinished.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
-    unfinished.replace(weights)
+    data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    with replacing(weights) as unfinished:
+        unfinished.write_bytes(data)
     save_card(weights, dataclasses.replace(card, sha256=file_sha256(weights)))
     return weights
 
 
 def save_card(weights: Path, card: ModelCard) -> None:
     """Write `card` beside `weights`, whole or not at all."""
-    unfinished = weights.with_suffix(".json.tmp")
-    unfinished.write_text(card.to_json(), "utf-8")
-    unfinished.replace(weights.with_suffix(".json"))
+    with replacing(weights.with_suffix(".json")) as unfinished:
+        unfinished.write_text(card.to_json(), "utf-8")
 
 
 def save_card_in_use(weights: Path, card: ModelCard) -> None:

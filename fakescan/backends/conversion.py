@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from fakescan.hub.networks import build_published
 from fakescan.model import Detector, build_detector
 from fakescan.processing import processed_sides
 from fakescan.records import FakescanError
+from fakescan.sources.temporaries import replacing
 from fakescan.weights import ModelCard, load_tensors
 
 if TYPE_CHECKING:
@@ -78,10 +78,9 @@ def export_graph(model: LocatedModel, output: Path | None, precision: Precision)
     lowered = copy.deepcopy(detector)
     lowered = lowered.compute_in(dtype) if isinstance(lowered, Detector) else lowered.to(dtype)
     graph = _Graph(lowered, dtype).eval()
-    unfinished = output.with_name(f"{output.name}.{os.getpid()}.tmp")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(output) as unfinished:
             _write(graph, samples[0], unfinished, graph_metadata(card, precision), card)
             export = _check(detector, samples, unfinished)
             if not export.difference <= LARGEST_DIFFERENCE[precision]:  # NaN fails too
@@ -89,9 +88,6 @@ def export_graph(model: LocatedModel, output: Path | None, precision: Precision)
                     f"model {card.name}: the {precision} graph misses torch's logits by"
                     f" {export.difference:.2g}, more than {LARGEST_DIFFERENCE[precision]:g}"
                 )
-            unfinished.replace(output)
-        finally:
-            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise FakescanError(f"{output}: can't be written ({error.strerror})") from error
     return Export(output, export.difference, export.samples)

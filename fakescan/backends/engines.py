@@ -6,11 +6,11 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from fakescan.backends.graphs import cache_folder
+from fakescan.sources.temporaries import replacing
 
 _log = logging.getLogger(__name__)
 
@@ -57,14 +57,10 @@ class EngineKey:
 
 def write_cache(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; where that fails, say so and go on without it."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(path) as unfinished:
             unfinished.write_bytes(data)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
     except OSError as error:
         _log.warning("%s can't be kept for the next scan: %s", path, error.strerror)
 

@@ -19,6 +19,7 @@ from onnxruntime.quantization import (
 from fakescan.backends import Precision
 from fakescan.backends.graphs import INPUT_NAME, graph_metadata, graph_path, require_graph
 from fakescan.records import FakescanError
+from fakescan.sources.temporaries import replacing
 from fakescan.weights import load_card
 
 if TYPE_CHECKING:
@@ -60,10 +61,9 @@ def quantize_graph(weights: Path, crops: UInt8Array, output: Path | None = None)
             model = onnx.load(quantized)
         onnx.helper.set_model_props(model, graph_metadata(card, Precision.INT8))
         onnx.checker.check_model(model)
-        unfinished = output.with_name(f"{output.name}.tmp")
         output.parent.mkdir(parents=True, exist_ok=True)
-        onnx.save(model, unfinished)
-        unfinished.replace(output)
+        with replacing(output) as unfinished:
+            onnx.save(model, unfinished)
     except OSError as error:
         raise FakescanError(f"{output}: can't be written ({error.strerror})") from error
     return output

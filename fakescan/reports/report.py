@@ -12,7 +12,7 @@ from typing import Protocol, Self, TextIO
 
 from fakescan.records import FakescanError, Finding
 from fakescan.reports.summary import Summary
-from fakescan.sources import temporary_path
+from fakescan.sources.temporaries import temporary_path
 
 
 @dataclass(frozen=True, slots=True)

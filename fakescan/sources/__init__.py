@@ -17,4 +17,3 @@ from fakescan.sources.keys import is_archive as is_archive
 from fakescan.sources.reading import read_paths as read_paths
 from fakescan.sources.remote import check_path as check_path
 from fakescan.sources.shards import Shard as Shard
-from fakescan.sources.temporaries import temporary_path as temporary_path

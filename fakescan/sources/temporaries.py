@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LONGEST_NAME = 255
@@ -21,6 +23,18 @@ def temporary_path(target: Path) -> Path:
     ending = f".tmp-{os.getpid()}-{secrets.token_hex(4)}"
     stem = target.name.encode(errors="ignore")[: LONGEST_NAME - 1 - len(ending)]
     return target.with_name(f".{stem.decode(errors='ignore')}{ending}")
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary path to write, which takes `target`'s place at the end, if nothing was raised."""
+    temporary = temporary_path(target)
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def is_temporary_name(name: str) -> bool:

@@ -20,6 +20,7 @@ from fakescan import __version__
 from fakescan.interruption import hold_interruptions
 from fakescan.model import Detector, build_network
 from fakescan.records import FakescanError, Split
+from fakescan.sources.temporaries import replacing
 from fakescan.training.batches import STEP_SEEDS
 from fakescan.training.checkpoint import (
     CHECKPOINT,
@@ -161,7 +162,6 @@ class _Run:
         """Write all that `start` needs, in place of the last, never half."""
         if not self.processes.is_first:
             return
-        unfinished = self.checkpoint.with_suffix(".tmp")
         document = {
             "network": self.network.state_dict(),
             "average": self.average.network.state_dict(),
@@ -172,8 +172,8 @@ class _Run:
             "dice": dice(self.device),
             **asdict(self.progress),
         }
-        torch.save(document, unfinished)
-        unfinished.replace(self.checkpoint)
+        with replacing(self.checkpoint) as unfinished:
+            torch.save(document, unfinished)
 
     def _material(self) -> dict[str, int | None]:
         # What tells one run's pictures from another's.
