@@ -24,11 +24,11 @@ from fakescan.sources import (
     problem_of,
     read_paths,
     sniff_media_type,
-    temporary_path,
 )
 from fakescan.sources import finder as finder_module
 from fakescan.sources.finder import _RealPaths
 from fakescan.sources.formats import OVERLAY_SOFTWARE
+from fakescan.sources.temporaries import temporary_path
 
 
 def find(*paths: Path | str, **options: Any) -> list[str]:
