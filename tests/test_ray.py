@@ -8,16 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import CHECKOUT, FakeBackend, declared_ai, noisy, run
 
-from fakescan import pipeline
+from fakescan.backends import Backend
 from fakescan.distributed import DistributedScan, Worker
-from fakescan.distributed.parts import TRIES, Manifest
+from fakescan.distributed.parts import TRIES
 from fakescan.distributed.ray import ENVIRONMENT, RayEngine
 from fakescan.pipeline import ScanOptions, scan
 from fakescan.records import FakescanError, Measurement, Source
@@ -34,13 +34,10 @@ class FakeWorker(Worker):
     lies, the process ends at the source NAME, and unless `end-always` lies there, only once.
     """
 
-    def introduce(self) -> Any:
-        pipeline.load_detectors = lambda options: (FakeBackend(),)
-        return super().introduce()
-
-    def measure(self, manifest: Manifest) -> bool:
-        pipeline.load_detectors = lambda options: (FakeBackend(),)
-        return super().measure(manifest)
+    @cached_property
+    def _detectors(self) -> Sequence[Backend]:
+        # Not by what loads them: Ray gives its processes to the next test as they are.
+        return (FakeBackend(),)
 
     def measurements(self, sources: Sequence[Source]) -> Iterator[Measurement]:
         beside = self.job.parts.parent
