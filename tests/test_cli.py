@@ -743,23 +743,12 @@ def test_a_report_on_a_full_disk_is_one_line(
 
 
 def test_an_interrupted_scan_says_so(many: Path, tmp_path: Path, spawn: Spawn) -> None:
-    paths, writer = os.pipe()
-    report = tmp_path / "out.csv"
     # Its paths never end, so that it runs until it is interrupted.
-    process = spawn("scan", "-", "--report", report, stdin=paths)
-    os.close(paths)
-    with os.fdopen(writer, "wb", 0) as feed:
-        feed.write(b"".join(os.fsencode(path) + b"\n" for path in sorted(many.iterdir())))
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".out.csv*")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+    process, errors = end_by_signal(signal.SIGINT, many, tmp_path, spawn)
     assert process.returncode == 130
     assert re.search(rb"Interrupted after \d+ files; the same command goes on from here", errors)
     assert b"Traceback" not in errors
-    assert not report.exists()
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_an_interruption_after_the_last_word_changes_nothing() -> None:
