@@ -269,13 +269,13 @@ def _judging_order(path: Path) -> tuple[bool, str]:
 
 def locate(model: str) -> Path:
     """The weights file that `--model` names: a file, or the name of a model that comes along."""
-    path = Path(model)
-    if path.suffix == ".safetensors" or path.is_file():
-        if not path.is_file():
+    path, is_file = Path(model), os.path.isfile(model)  # Path's own raises for too long a name
+    if path.suffix == ".safetensors" or is_file:
+        if not is_file:
             raise FakescanError(f"{model}: there is no such weights file")
         return path
     named = weights_folder() / f"{model}.safetensors"
-    if not re.fullmatch(r"[\w.-]+", model) or not named.is_file():
+    if not re.fullmatch(r"[\w.-]+", model) or not os.path.isfile(named):
         known = ", ".join(found.stem for found in find_models()) or "none"
         raise FakescanError(f"there is no model {model!r}; known: {known}, or a .safetensors file")
     return named

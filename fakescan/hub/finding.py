@@ -68,16 +68,9 @@ def locate_models_named(
             name = folder.resolve().name
             found.append(read_folder(folder, name, "local", ai_labels, as_shipped=as_shipped))
         else:
-            found.append(_locate_own(model))
+            found.append(locate(model))
     _check_labels(found, ai_labels)
     return tuple(found) or default_models()
-
-
-def _locate_own(model: str) -> Path:
-    try:
-        return locate(model)
-    except OSError as error:  # a name longer than any file's
-        raise FakescanError(f"--model {model}: {error.strerror}.") from error
 
 
 def _check_labels(found: Sequence[LocatedModel], ai_labels: Sequence[str]) -> None:
