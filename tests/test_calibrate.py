@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import CARD, FakeBackend, encode, run, save_tiny_model
 from PIL import Image
+from published_models import SIDE
 
 from fakescan.records import FakescanError, Reason, Split, Verdict
 from fakescan.training.calibrate import LEAST, calibrate_card, cross_fit
@@ -335,6 +336,23 @@ def test_evaluate_takes_published_models_at_full_size(swin: Path, tmp_path: Path
     assert result["n"] == 40 and result["auc"] > 0.9
     outcome = run(*arguments, "--data", data, "--explain")
     assert (outcome.code, outcome.stderr.count("\n")) == (2, 1)
+
+
+def test_evaluate_takes_published_models_calibrated_on_pictures_of_their_own_size(
+    swin: Path, tmp_path: Path
+) -> None:
+    for place, name in enumerate(("real", "fake")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(40):
+            made = picture(2 * number + place, place == 1, (SIDE, SIDE))
+            (tmp_path / "data" / name / f"{number}.png").write_bytes(encode(made, ".png"))
+    calibrate(swin, tmp_path / "data", "--ai-label", "Real")
+    outcome = run(
+        *("evaluate", "--model", swin, "--ai-label", "Real", "--device", "cpu", "--json"),
+        *("--data", tmp_path / "data"),
+    )
+    assert outcome.code == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["n"] == 80
 
 
 def test_evaluate_takes_published_models_on_photos(swin: Path, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def _evaluate_split(
     faithfulness = None
     rows: tuple[ConditionRow, ...] = ()
     # Whole pictures go through what a scan does to them: windows, gates, a library's own ways.
-    is_of_one_size = card.domain.maximum_side == card.input.size
+    is_of_one_size = isinstance(model, Path) and card.domain.maximum_side == card.input.size
     if not is_of_one_size:
         measured = measure_labelled(path, loaded, card, split=split)
         remark_on_split(measured.found.split)
